@@ -1,0 +1,1 @@
+"""Sweeps: search, scheduling, tracking and Pareto fronts over fine-tuning trials."""

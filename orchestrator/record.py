@@ -1,0 +1,230 @@
+"""The sweep's directory: the one durable truth about a sweep.
+
+`sweep.yaml` holds the resolved sweep file, `trials.jsonl` the append-only, fsynced events of all
+trials, `trials/<id>/` their checkpoints, `lock` is held by the process that writes. Everything
+else (studies, fronts, the tracking server's content) can be rebuilt from here.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from tinytl.errors import ConfigError, StorageError
+
+SWEEP_FILE = "sweep.yaml"
+EVENTS_FILE = "trials.jsonl"
+
+State = Literal["complete", "stopped", "infeasible", "failed"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study suggested a trial.
+
+    Attributes:
+        trial: Unique name of the trial within the sweep, `<study>-<number>`.
+        study: The dataset whose study suggested it.
+        number: Counts the study's trials from 0.
+        params: Flat parameter names and values.
+        predicted_bytes: Predicted `peak_bytes`, or None where nothing was predicted.
+    """
+
+    kind: ClassVar[str] = "asked"
+    trial: str
+    study: str
+    number: int
+    params: dict[str, Any]
+    predicted_bytes: int | None = None
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A trial finished an epoch (counted from 1)."""
+
+    kind: ClassVar[str] = "reported"
+    trial: str
+    epoch: int
+    metrics: dict[str, float]
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial ended.
+
+    Attributes:
+        trial: The trial's name.
+        state: `complete` at full fidelity; `stopped` by the scheduler before that; `infeasible`
+            where it broke a limit; `failed` where it raised.
+        metrics: The trial's final metrics, as far as it got.
+        reason: Why it did not complete, in one sentence.
+    """
+
+    kind: ClassVar[str] = "told"
+    trial: str
+    state: State
+    metrics: dict[str, float]
+    reason: str | None = None
+    time: float = field(default_factory=time.time)
+
+
+Event = Asked | Reported | Told
+_EVENTS: dict[str, type[Asked] | type[Reported] | type[Told]] = {
+    event.kind: event for event in (Asked, Reported, Told)
+}
+
+
+def encode(event: Event) -> str:
+    """Returns the event as one line of JSON."""
+    return json.dumps({"kind": event.kind, **asdict(event)}, separators=(",", ":"))
+
+
+def decode(line: str) -> Event:
+    """Returns the event of one line of JSON.
+
+    Raises:
+        ValueError: If the line is not an event.
+    """
+    values = json.loads(line)
+    if not isinstance(values, dict) or values.get("kind") not in _EVENTS:
+        raise ValueError(f"not an event: {line[:80]!r}")
+    try:
+        return _EVENTS[values.pop("kind")](**values)
+    except TypeError as error:
+        raise ValueError(f"not an event: {error}") from None
+
+
+def read_events(directory: Path, start: int = 0) -> Iterator[tuple[Event, int]]:
+    """Yields each whole event from byte offset `start` on, with the offset behind it.
+
+    A torn last line, left by a process that died while writing, ends the iteration.
+
+    Raises:
+        StorageError: If a line in the middle is not an event.
+    """
+    path = directory / EVENTS_FILE
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        offset = file.seek(start)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                event = decode(line.decode())
+            except ValueError as error:
+                raise StorageError(
+                    f"{path} is damaged at byte {offset}: {error}; restore the file from a backup, "
+                    "or start the sweep in a new directory"
+                ) from None
+            offset += len(line)
+            yield event, offset
+
+
+class SweepRecord:
+    """The open directory of one sweep; at most one process holds it.
+
+    Use `create` or `resume`, then append events; close when done.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = (directory / "lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise ConfigError(
+                f"{directory} is in use by another running sweep; wait for it, stop it, or choose "
+                "another directory with --out"
+            ) from None
+        self._drop_torn_line()
+        self._file = (directory / EVENTS_FILE).open("ab")
+
+    @classmethod
+    def create(cls, directory: Path, sweep_yaml: str) -> Self:
+        """Creates the directory of a new sweep.
+
+        Raises:
+            ConfigError: If the directory already holds a sweep.
+            StorageError: If it cannot be written.
+        """
+        if (directory / SWEEP_FILE).exists():
+            raise ConfigError(
+                f"{directory} already holds a sweep; continue it with --resume, or choose another "
+                "directory with --out"
+            )
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            write_atomically(directory / SWEEP_FILE, sweep_yaml)
+        except OSError as error:
+            raise _not_written(directory, error) from None
+        return cls(directory)
+
+    @classmethod
+    def resume(cls, directory: Path) -> Self:
+        """Opens the directory of an earlier sweep.
+
+        Raises:
+            ConfigError: If it holds no sweep, or another process has it open.
+        """
+        if not (directory / SWEEP_FILE).exists():
+            raise ConfigError(f"{directory} holds no sweep to resume; start it without --resume")
+        return cls(directory)
+
+    def append(self, event: Event) -> None:
+        """Makes the event durable.
+
+        Raises:
+            StorageError: If it cannot be written, for example because the disk is full.
+        """
+        try:
+            self._file.write(encode(event).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _not_written(self.directory / EVENTS_FILE, error) from None
+
+    def events(self) -> list[Event]:
+        """Returns all events so far, in the order in which they were appended."""
+        return [event for event, _ in read_events(self.directory)]
+
+    def trial_directory(self, trial: str) -> Path:
+        """Returns the directory of a trial's checkpoints."""
+        return self.directory / "trials" / trial
+
+    def close(self) -> None:
+        """Gives the directory back."""
+        self._file.close()
+        self._lock.close()
+
+    def _drop_torn_line(self) -> None:
+        whole = 0
+        for _, whole in read_events(self.directory):
+            pass
+        path = self.directory / EVENTS_FILE
+        if path.exists() and path.stat().st_size > whole:
+            os.truncate(path, whole)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes the file so that a reader sees the old text or the new, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _not_written(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path}: {error.strerror}; free some space or correct the permissions, then "
+        "go on with --resume"
+    )

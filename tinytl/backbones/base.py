@@ -1,0 +1,65 @@
+"""What every backbone declares, so that methods and lite residual modules work on all of them."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tinytl.config import Norm
+
+
+@dataclass(frozen=True)
+class InsertionPoint:
+    """A main branch to whose output a lite residual module can be added.
+
+    Attributes:
+        path: Dotted name of the main branch's module.
+        stage: Which declared stage the block belongs to, from 0.
+        in_channels: Channels of the block's input.
+        out_channels: Channels of the main branch's output.
+        stride: The block's stride.
+    """
+
+    path: str
+    stage: int
+    in_channels: int
+    out_channels: int
+    stride: int
+
+
+class Network(nn.Module):
+    """A classifier made of a backbone and one linear layer.
+
+    Attributes:
+        classifier: The last layer; every method trains it.
+        insertion_points: Where lite residual modules can go, in the order of execution.
+        residual_blocks: Dotted names of the blocks that hold their input for a skip connection.
+    """
+
+    classifier: nn.Linear
+    insertion_points: tuple[InsertionPoint, ...]
+    residual_blocks: tuple[str, ...]
+
+    @abstractmethod
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns the logits [N, classes] of images [N, 3, H, W]."""
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """A backbone by name.
+
+    Attributes:
+        name: The name in configurations.
+        stages: How many stages it declares; a lite residual width can be given for each.
+        norms: The normalization layers it can be built with, the first by default.
+        min_resolution: The smallest images it takes.
+        build: Makes it from (norm, classes, dropout), with random weights.
+    """
+
+    name: str
+    stages: int
+    norms: tuple[Norm, ...]
+    min_resolution: int
+    build: Callable[[Norm, int, float], Network]

@@ -1,0 +1,152 @@
+"""The configuration of one fine-tuning run: one schema for library, command line and sweep file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinytl.errors import ConfigError
+
+Width = Annotated[float, Field(ge=0, le=8)]
+Norm = Literal["gn_ws", "bn_frozen"]
+Execution = Literal["plain", "saving"]
+Optimizer = Literal["adam", "adamw", "sgd", "sgd_momentum"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LiteResidualConfig(_Section):
+    """The lite residual modules of a network.
+
+    Attributes:
+        width: The modules' expand ratio, one for every stage or one for all; 0 means no module.
+        groups: Groups of the modules' first convolution.
+        kernel_size: Kernel of the modules' first convolution, where the resolution allows it.
+        init: `weights` takes the modules out of the weights file where it has them in this shape;
+            `random` starts them from random weights with a final scale of zero.
+    """
+
+    width: Width | tuple[Width, ...] = 1.0
+    groups: Annotated[int, Field(ge=1)] = 2
+    kernel_size: Literal[1, 3, 5, 7] = 5
+    init: Literal["weights", "random"] = "weights"
+
+
+class FinetuneConfig(_Section):
+    """One fine-tuning run.
+
+    Attributes:
+        dataset: Name of a dataset, see `tinytl.data.DATASETS`.
+        backbone: Name of a backbone, see `tinytl.backbones.BACKBONES`.
+        norm: Normalization layers; None takes what the weights were trained with.
+        method: Name of a transfer method, see `tinytl.methods.METHODS`.
+        resolution: Side of the square input images in pixels.
+        batch_size: Images in one training step.
+        execution: `saving` keeps only what the gradients need, `plain` is stock PyTorch.
+        lite_residual: The modules; asked for only where the method trains them, or where they are
+            part of the weights.
+        learning_rate: Initial learning rate, annealed to zero along a half cosine.
+        epochs: Passes over the training images.
+        optimizer: `sgd_momentum` is SGD with momentum 0.9.
+        weight_decay: Decoupled for adamw, L2 for the others.
+        label_smoothing: Share of the target's probability spread over all classes.
+        dropout: Probability of dropping an input of the classifier.
+        crop_scale: Smallest area of a random training crop, as a share of the image; None takes
+            the dataset's own.
+        weights: `imagenet`, `rendered_digits` (the built-in task's source model), `random`, or the
+            path of a file.
+        validation: Share of the training images held out for validation, split by class.
+        train_images: Use at most this many training images (a stratified draw); None uses all.
+        eval_images: Use at most this many images of each evaluation split; None uses all.
+        seed: Seeds initialization, order and augmentation.
+    """
+
+    dataset: str
+    backbone: str
+    norm: Norm | None = None
+    method: str
+    resolution: Annotated[int, Field(ge=8, le=1024)]
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    execution: Execution = "saving"
+    lite_residual: LiteResidualConfig | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    epochs: Annotated[int, Field(ge=1)] = 50
+    optimizer: Optimizer = "adam"
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    crop_scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    weights: str = "imagenet"
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    train_images: Annotated[int, Field(ge=1)] | None = None
+    eval_images: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Builds a configuration from nested values.
+
+        Raises:
+            ConfigError: With one sentence for each value that breaks a rule.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(problems_of(error)) from None
+
+    @classmethod
+    def from_flat(cls, params: Mapping[str, Any]) -> Self:
+        """Builds a configuration from flat names, such as `lite_residual.width.0`.
+
+        Raises:
+            ConfigError: As `parse`; also where the stages of a width are not numbered from 0 on.
+        """
+        return cls.parse(nested(params))
+
+
+def nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns flat names into nested values: `{"a.b": 1}` into `{"a": {"b": 1}}`.
+
+    `lite_residual.width.0` and its neighbours become the tuple of widths per stage.
+
+    Raises:
+        ConfigError: If a width is given both for all stages and for one, or a stage is missing.
+    """
+    values: dict[str, Any] = {}
+    widths: dict[int, Any] = {}
+    for name, value in params.items():
+        section, _, key = name.partition(".")
+        if not key:
+            values[section] = value
+        elif key.startswith("width."):
+            widths[int(key.removeprefix("width."))] = value
+        else:
+            values.setdefault(section, {})[key] = value
+    if widths:
+        modules = values.setdefault("lite_residual", {})
+        if "width" in modules or sorted(widths) != list(range(len(widths))):
+            raise ConfigError(
+                "lite_residual.width must be one value or one for each stage from 0 on, but got "
+                f"stages {sorted(widths)}" + (" and a common width" if "width" in modules else "")
+            )
+        modules["width"] = tuple(widths[stage] for stage in range(len(widths)))
+    return values
+
+
+def problems_of(error: ValidationError, prefix: str = "") -> list[str]:
+    """Returns one sentence for each problem: the key's path, the rule and the value found."""
+    sentences = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        path = f"{prefix}{path}" if path else prefix.rstrip(".")
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"{path}: unknown key; remove it or correct its name")
+        elif problem["type"] == "missing":
+            sentences.append(f"{path}: required, but missing")
+        else:
+            sentences.append(f"{path}: {message}, but got {problem['input']!r}")
+    return sentences

@@ -1,0 +1,1 @@
+"""Layers: stock ones that the method needs, and twins that keep only what the gradients need."""

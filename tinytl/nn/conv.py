@@ -1,0 +1,110 @@
+"""Convolutions that keep their input only where the gradient of their weight needs it."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from tinytl.nn.weight_standardization import standardize, standardize_backward
+
+
+class WSConv2d(nn.Conv2d):
+    """A convolution with a standardized weight."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns the convolution of `input` [N, C, H, W] with the standardized weight."""
+        return self._conv_forward(input, standardize(self.weight), self.bias)
+
+
+class _Conv2d(torch.autograd.Function):
+    """Keeps the raw weight (no copy), and the input only if the weight needs a gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+        standardized: bool,
+    ) -> Tensor:
+        ctx.geometry = stride, padding, dilation, groups
+        ctx.input_size = input.shape
+        ctx.standardized = standardized
+        ctx.save_for_backward(input if ctx.needs_input_grad[1] else None, weight)
+        used = standardize(weight) if standardized else weight
+        return F.conv2d(input, used, bias, stride, padding, dilation, groups)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        input, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.geometry
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        grad_input = grad_weight = grad_bias = None
+        if needs_weight:
+            grad_weight = torch.ops.aten.convolution_backward(
+                grad, input, weight, None, stride, padding, dilation, False, [0, 0], groups,
+                [False, True, False],
+            )[1]  # fmt: skip
+            if ctx.standardized:
+                grad_weight = standardize_backward(grad_weight, weight)
+        if needs_input:
+            used = standardize(weight) if ctx.standardized else weight
+            grad_input = _input_gradient(grad, used, ctx.input_size, ctx.geometry)
+        if needs_bias:
+            grad_bias = grad.sum(dim=(0, 2, 3))
+        return grad_input, grad_weight, grad_bias, None, None, None, None, None
+
+
+def _input_gradient(
+    grad: Tensor,
+    weight: Tensor,
+    input_size: torch.Size,
+    geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int], int],
+) -> Tensor:
+    """The transposed convolution, which needs no stand-in for the input that was not kept."""
+    stride, padding, dilation, groups = geometry
+    output_padding = [
+        input_size[axis + 2]
+        - (grad.shape[axis + 2] - 1) * stride[axis]
+        + 2 * padding[axis]
+        - dilation[axis] * (weight.shape[axis + 2] - 1)
+        - 1
+        for axis in (0, 1)
+    ]
+    return F.conv_transpose2d(grad, weight, None, stride, padding, output_padding, groups, dilation)
+
+
+class SavingConv2d(nn.Conv2d):
+    """A convolution that keeps its input only if its weight is trained.
+
+    Zero padding given in numbers only; `tinytl.engine.convert` leaves others as they are.
+    """
+
+    standardized = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns the convolution of `input` [N, C, H, W]."""
+        return _Conv2d.apply(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            _pair(self.padding),
+            self.dilation,
+            self.groups,
+            self.standardized,
+        )
+
+
+class SavingWSConv2d(WSConv2d, SavingConv2d):
+    """A weight-standardized convolution that keeps no standardized copy of its weight."""
+
+    standardized = True
+    forward = SavingConv2d.forward

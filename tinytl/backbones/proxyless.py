@@ -1,10 +1,10 @@
 """ProxylessNAS networks (Cai, Zhu, Han; ICLR 2019) from their published configurations."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
@@ -276,8 +276,10 @@ def _info(name: str, architecture: Architecture) -> BackboneInfo:
         return ProxylessNAS(architecture, norm, classes, dropout)
 
     stages = 1 + max(point.stage for point in _insertion_points(architecture))
-    strides = torch.tensor([2, *(block.stride for block in architecture.blocks if block)])
-    return BackboneInfo(name, stages, ("gn_ws", "bn_frozen"), int(strides.prod()), build)
+    strides = [2, *(block.stride for block in architecture.blocks if block)]
+    # one pixel more than the strides divide leaves 2 x 2 to the last lite residual's pooling
+    smallest = math.prod(strides) + 1
+    return BackboneInfo(name, stages, ("gn_ws", "bn_frozen"), smallest, build)
 
 
 BACKBONES = {name: _info(name, architecture) for name, architecture in ARCHITECTURES.items()}

@@ -1,0 +1,241 @@
+"""What a training step really used: bytes kept by autograd, and the peak of everything.
+
+docs/memory.md says how the meter works, how it was checked, and what it cannot see.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """The memory of one training step in bytes.
+
+    Attributes:
+        peak_bytes: Everything: what is resident, and the highest sum of what the step allocated.
+        saved_bytes: What autograd keeps between forward and backward, parameters apart.
+        parameters_bytes: Parameters, resident.
+        buffers_bytes: Buffers, resident.
+        optimizer_bytes: Optimizer state, resident.
+        input_bytes: The batch of images and labels, resident.
+        activations_bytes: Kept activations alive at the peak.
+        gradients_bytes: Gradients of parameters alive at the peak.
+        transient_bytes: Everything else alive at the peak: temporary tensors, kernels' scratch.
+    """
+
+    peak_bytes: int
+    saved_bytes: int
+    parameters_bytes: int
+    buffers_bytes: int
+    optimizer_bytes: int
+    input_bytes: int
+    activations_bytes: int
+    gradients_bytes: int
+    transient_bytes: int
+
+
+def measure_step(
+    step: Callable[[], object],
+    *,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Iterable[Tensor],
+) -> StepMemory:
+    """Runs one training step and returns the memory that it used.
+
+    The step must begin without gradients and end with the optimizer's update. It must not be the
+    first of its optimizer: the state that a first step creates stays, and is resident.
+
+    Args:
+        step: Forward pass, backward pass and update.
+        network: Its parameters and buffers are resident.
+        optimizer: Its state is resident.
+        inputs: The images and labels of the batch.
+    """
+    device = next(network.parameters()).device
+    parameters = _bytes(network.parameters())
+    buffers = _bytes(network.buffers())
+    state = _bytes(_tensors(optimizer.state.values()))
+    batch = _bytes(inputs)
+    marks = _Marks(network)
+    meter = _cuda_peak if device.type == "cuda" else _cpu_peak
+    with marks.recording():
+        peak = meter(step, marks)
+    return StepMemory(
+        peak_bytes=parameters + buffers + state + batch + peak.total_bytes,
+        saved_bytes=marks.saved_bytes,
+        parameters_bytes=parameters,
+        buffers_bytes=buffers,
+        optimizer_bytes=state,
+        input_bytes=batch,
+        activations_bytes=peak.activations_bytes,
+        gradients_bytes=peak.gradients_bytes,
+        transient_bytes=peak.total_bytes - peak.activations_bytes - peak.gradients_bytes,
+    )
+
+
+def inference_bytes(run: Callable[[], object], device: torch.device) -> int:
+    """Returns the highest sum of what `run` allocates, resident tensors apart."""
+    meter = _cuda_peak if device.type == "cuda" else _cpu_peak
+    return meter(run, None).total_bytes
+
+
+@dataclass(frozen=True)
+class _Peak:
+    total_bytes: int
+    activations_bytes: int = 0
+    gradients_bytes: int = 0
+
+
+class _Marks:
+    """Notes when and where tensors are kept for the backward pass, or become gradients."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._own = {
+            _storage(t) for t in (*network.parameters(), *network.buffers()) if t.numel()
+        }
+        self._kept: dict[int, tuple[int, int]] = {}
+        self.activations: list[tuple[int, int]] = []
+        self.gradients: list[tuple[int, int]] = []
+        self.saved_bytes = 0
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Records while the context is open."""
+        trained = [p for p in self._network.parameters() if p.requires_grad]
+        handles = [p.register_post_accumulate_grad_hook(self._gradient) for p in trained]
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        address = storage.data_ptr()
+        if storage.nbytes() and address not in self._own:
+            # one storage kept twice, as a layer's result and the next one's input, counts once
+            if address not in self._kept:
+                self.saved_bytes += storage.nbytes()
+            self._kept[address] = (storage.nbytes(), time.time_ns())
+            self.activations.append((address, time.time_ns()))
+        return tensor
+
+    def _gradient(self, parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            self.gradients.append((_storage(parameter.grad), time.time_ns()))
+
+
+def _cpu_peak(run: Callable[[], object], marks: _Marks | None) -> _Peak:
+    """The highest sum of the allocator's events during `run`."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    blocks = _blocks(profiler)
+    changes = sorted(
+        [(b.start_ns, b.size_bytes) for b in blocks] + [(b.end_ns, -b.size_bytes) for b in blocks]
+    )
+    total = highest = 0
+    moment = 0
+    for time_ns, size_bytes in changes:
+        total += size_bytes
+        if total > highest:
+            highest, moment = total, time_ns
+    if marks is None:
+        return _Peak(highest)
+    alive = [b for b in blocks if b.start_ns <= moment < b.end_ns]
+    return _Peak(
+        highest,
+        activations_bytes=_marked(alive, marks.activations),
+        gradients_bytes=_marked(alive, marks.gradients),
+    )
+
+
+def _cuda_peak(run: Callable[[], object], marks: _Marks | None) -> _Peak:
+    """The highest memory of CUDA's caching allocator during `run`, above what was there before."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    torch.cuda.synchronize()
+    return _Peak(torch.cuda.max_memory_allocated() - before)
+
+
+@dataclass
+class _Block:
+    """A piece of memory between its allocation and its release."""
+
+    address: int
+    size_bytes: int
+    start_ns: int
+    end_ns: int
+
+
+def _blocks(profiler: profile) -> list[_Block]:
+    """Returns what was allocated while the profiler ran; what was there before is not seen."""
+    alive: dict[int, _Block] = {}
+    released: list[_Block] = []
+    for event in _allocations(profiler):
+        fields = event.extra_fields
+        if fields.alloc_size > 0:
+            alive[fields.ptr] = _Block(
+                fields.ptr, fields.alloc_size, event.start_time_ns, (1 << 63) - 1
+            )
+        elif fields.ptr in alive:
+            block = alive.pop(fields.ptr)
+            block.end_ns = event.start_time_ns
+            released.append(block)
+    return released + list(alive.values())
+
+
+def _allocations(profiler: profile) -> list[Any]:
+    results = profiler.profiler.kineto_results  # type: ignore[union-attr]
+    pending = list(results.experimental_event_tree())
+    events = []
+    while pending:
+        event = pending.pop()
+        pending.extend(event.children)
+        if event.tag == _EventType.Allocation and event.extra_fields.device.type == "cpu":
+            events.append(event)
+    return sorted(events, key=lambda event: event.start_time_ns)
+
+
+def _marked(blocks: list[_Block], marks: list[tuple[int, int]]) -> int:
+    """Returns the bytes of the blocks that a mark falls into, by address and time."""
+    times: dict[int, list[int]] = {}
+    for address, time_ns in marks:
+        times.setdefault(address, []).append(time_ns)
+    return sum(
+        block.size_bytes
+        for block in blocks
+        if any(block.start_ns <= t < block.end_ns for t in times.get(block.address, []))
+    )
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Returns the bytes of the tensors' storages, a shared one counted once."""
+    return sum({_storage(t): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yields the tensors in nested dictionaries and lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(value.values())
+    elif not isinstance(value, (str, bytes)) and isinstance(value, Iterable):
+        for item in value:
+            yield from _tensors(item)

@@ -1,0 +1,214 @@
+"""Pareto fronts: which trials are on them, their hypervolume, and tables of them.
+
+A front belongs to one study. It is made of complete trials only: an accuracy reached after fewer
+epochs, or under another limit, does not compare with the others.
+"""
+
+import csv
+import html
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import moocore
+import numpy as np
+
+from orchestrator.record import Asked, Event, Told
+
+Mode = Literal["max", "min"]
+Objectives = Mapping[str, Mode]
+
+_LABELS = {
+    "val_accuracy": "validation accuracy (%)",
+    "test_accuracy": "test accuracy (%)",
+    "peak_bytes": "measured training memory (MB)",
+    "saved_bytes": "kept for backward (MB)",
+    "modeled_bytes": "modeled training memory (MB)",
+}
+_TABLE_PARAMS = ("method", "resolution", "batch_size")
+_WIDTH = "lite_residual.width"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A complete trial.
+
+    Attributes:
+        trial: The trial's name.
+        params: Its flat parameters.
+        values: Its final metrics; objectives are among them. Bytes are bytes, accuracies in [0, 1].
+    """
+
+    trial: str
+    params: dict[str, Any]
+    values: dict[str, float]
+
+
+def points(events: Iterable[Event]) -> dict[str, list[Point]]:
+    """Returns the complete trials of each study in the order in which they were told.
+
+    A study that has asked for a trial is there even where none is complete yet.
+    """
+    asked: dict[str, Asked] = {}
+    studies: dict[str, dict[str, Point]] = {}
+    for event in events:
+        if isinstance(event, Asked):
+            asked[event.trial] = event
+            studies.setdefault(event.study, {})
+        elif isinstance(event, Told) and event.state == "complete" and event.trial in asked:
+            trial = asked[event.trial]
+            studies[trial.study][event.trial] = Point(event.trial, trial.params, event.metrics)
+    return {study: list(complete.values()) for study, complete in studies.items()}
+
+
+def front(candidates: Sequence[Point], objectives: Objectives) -> list[Point]:
+    """Returns the points that no other dominates, sorted by the last objective, smallest first.
+
+    Of points with the same objectives the first stays. A point that lacks a finite value for one of
+    the objectives cannot be compared and is left out.
+    """
+    measured = _measured(candidates, objectives)
+    if not measured:
+        return []
+    best = moocore.is_nondominated(
+        _matrix(measured, objectives), maximise=[mode == "max" for mode in objectives.values()]
+    )
+    last = list(objectives)[-1]
+    kept = [point for point, is_best in zip(measured, best, strict=True) if is_best]
+    return sorted(kept, key=lambda point: point.values[last])
+
+
+def reference_point(
+    candidates: Sequence[Point], objectives: Objectives, limits: Mapping[str, float]
+) -> dict[str, float]:
+    """Returns the point from which hypervolume is measured, in the metrics' own units.
+
+    An objective to be maximized (accuracy) is measured from 0; one to be minimized from the sweep's
+    limit, or without one from the largest value among the candidates. Two hypervolumes compare only
+    if their reference is the same, so a sweep that is to be compared should have limits.
+    """
+    measured = _measured(candidates, objectives)
+    return {
+        name: 0.0
+        if mode == "max"
+        else float(
+            limits.get(name, max((point.values[name] for point in measured), default=0.0)),
+        )
+        for name, mode in objectives.items()
+    }
+
+
+def hypervolume(
+    candidates: Sequence[Point], objectives: Objectives, reference: Mapping[str, float]
+) -> float:
+    """Returns the volume that the points dominate, up to the reference.
+
+    Bytes count as MB, so that accuracy against memory gives an area in MB: the memory that an
+    imaginary trial with accuracy 1 would have to save to be worth as much. Points beyond the
+    reference add nothing.
+    """
+    measured = _measured(candidates, objectives)
+    if not measured:
+        return 0.0
+    scales = np.array([_scale(name) if name.endswith("_bytes") else 1.0 for name in objectives])
+    return float(
+        moocore.hypervolume(
+            _matrix(measured, objectives) * scales,
+            np.array([reference[name] for name in objectives]) * scales,
+            maximise=[mode == "max" for mode in objectives.values()],
+        )
+    )
+
+
+def label(metric: str) -> str:
+    """Returns the metric's name and unit for people; `shown` gives the value in that unit."""
+    if metric in _LABELS:
+        return _LABELS[metric]
+    if metric.endswith("_bytes"):
+        return f"{metric.removesuffix('_bytes').replace('_', ' ')} memory (MB)"
+    name = metric.replace("_", " ")
+    return f"{name} (%)" if metric.endswith("accuracy") else name
+
+
+def shown(metric: str, value: float) -> float:
+    """Returns the value in the unit of its label: bytes in MB, accuracies in percent."""
+    return value * _scale(metric)
+
+
+def widths(params: Mapping[str, Any]) -> str:
+    """Returns the lite residual widths of the stages, such as `0.5 1 0 2`, or "" without modules."""
+    if _WIDTH in params:
+        common = params[_WIDTH]
+        return " ".join(
+            f"{w:g}" for w in (common if isinstance(common, list | tuple) else [common])
+        )
+    stages = [name for name in params if name.startswith(f"{_WIDTH}.")]
+    stages.sort(key=lambda name: int(name.rpartition(".")[2]))
+    return " ".join(f"{params[name]:g}" for name in stages)
+
+
+def front_table(best: Sequence[Point], objectives: Objectives) -> list[dict[str, str]]:
+    """Returns the rows of a table for people: objectives in their shown units, params, the trial."""
+    names = [name for name in _TABLE_PARAMS if any(name in point.params for point in best)]
+    rows = []
+    for point in best:
+        row = {label(name): _digits(shown(name, point.values[name])) for name in objectives}
+        row |= {name.replace("_", " "): str(point.params.get(name, "")) for name in names}
+        rows.append(row | {"widths": widths(point.params), "trial": point.trial})
+    if not any(row["widths"] for row in rows):
+        for row in rows:
+            del row["widths"]
+    return rows
+
+
+def front_markdown(best: Sequence[Point], objectives: Objectives) -> str:
+    """Returns `front_table` as a Markdown table, or a sentence where the front is empty."""
+    rows = front_table(best, objectives)
+    if not rows:
+        return "No trial is complete yet."
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines) + "\n"
+
+
+def front_csv(best: Sequence[Point], objectives: Objectives) -> str:
+    """Returns the front for programs: the trial, the objectives in bytes and [0, 1], all params."""
+    params = list(dict.fromkeys(name for point in best for name in point.params))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", *objectives, *params])
+    for point in best:
+        values = [point.values[name] for name in objectives]
+        writer.writerow([point.trial, *values, *(point.params.get(name) for name in params)])
+    return text.getvalue()
+
+
+def _measured(candidates: Sequence[Point], objectives: Objectives) -> list[Point]:
+    return [
+        point
+        for point in candidates
+        if all(math.isfinite(point.values.get(name, math.nan)) for name in objectives)
+    ]
+
+
+def _matrix(measured: Sequence[Point], objectives: Objectives) -> np.ndarray:
+    rows = [[point.values[name] for name in objectives] for point in measured]
+    return np.array(rows, dtype=np.float64)
+
+
+def _scale(metric: str) -> float:
+    if metric.endswith("_bytes"):
+        return 1e-6
+    return 100.0 if metric.endswith("accuracy") else 1.0
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, but never fewer than the whole part."""
+    if value == 0:
+        return "0"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def _cell(text: str) -> str:
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")

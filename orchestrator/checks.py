@@ -1,0 +1,162 @@
+"""Rules that hold between the parts of a sweep file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from orchestrator.forms import MODULES, TRAIN_KEYS
+from orchestrator.settings import METRICS, SearchSettings
+from orchestrator.space import Domain, Fixed, Range, SearchSpace
+from tinytl.backbones import BACKBONES
+from tinytl.config import FinetuneConfig
+from tinytl.data import DATASETS
+from tinytl.errors import unknown_name
+from tinytl.methods import METHODS
+
+
+@dataclass
+class Draft:
+    """What could be read of a sweep file; parts that are themselves invalid are not there.
+
+    Attributes:
+        data: Where own datasets are, or None.
+        sections: Values by key.
+        space: The parameters.
+        train: The settings that are the same in all trials.
+    """
+
+    data: Path | None
+    sections: dict[str, Any] = field(default_factory=dict)
+    space: SearchSpace = field(default_factory=lambda: SearchSpace(()))
+    train: dict[str, Any] = field(default_factory=dict)
+
+    def domain(self, name: str) -> Domain | None:
+        """Returns the values that a setting may take in the sweep, from params or train."""
+        return Fixed(self.train[name]) if name in self.train else self.space.domain(name)
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """Returns the values of a setting that is no range; none where it is not given."""
+        domain = self.domain(name)
+        return (domain.values() or ()) if domain else ()
+
+    def path(self, name: str) -> str:
+        """Returns where the file gives a setting, or would."""
+        return f"train.{name}" if name in self.train else f"params.{name}"
+
+
+def problems_across(draft: Draft) -> list[str]:
+    """Returns one sentence for each rule between parts that is broken."""
+    checks = (_doubles, _datasets, _objectives, _modules, _norms, _resolutions, _search, _accuracy)
+    return list(chain.from_iterable(check(draft) for check in checks))
+
+
+def _doubles(draft: Draft) -> Iterator[str]:
+    params = draft.sections.get("params", {})
+    for key in draft.sections.get("train", {}):
+        if key in params and key in TRAIN_KEYS:
+            yield f"params.{key}: is given in train too; remove one of the two"
+
+
+def _datasets(draft: Draft) -> Iterator[str]:
+    names = draft.sections.get("datasets", [])
+    if len(set(names)) < len(names):
+        yield f"datasets: must differ from each other, but got {names!r}"
+    for name in dict.fromkeys(names):
+        if draft.data is None and name not in DATASETS:
+            yield (
+                f"datasets: {unknown_name('dataset', name, DATASETS)}; for own images give the "
+                "place of the folder with --data"
+            )
+
+
+def _objectives(draft: Draft) -> Iterator[str]:
+    for metric, mode in draft.sections.get("objectives", {}).items():
+        if metric not in METRICS:
+            yield f"objectives: {unknown_name('metric', metric, METRICS)}"
+        elif mode != METRICS[metric]:
+            yield f"objectives.{metric}: must be {METRICS[metric]}, but got {mode!r}"
+
+
+def _modules(draft: Draft) -> Iterator[str]:
+    methods = draft.values("method")
+    with_modules = [name for name, method in METHODS.items() if method.uses_lite_residual]
+    given = MODULES in draft.sections.get("params", {})
+    if given and methods and not set(methods) & set(with_modules):
+        yield (
+            f"params.{MODULES}: no method of this sweep ({', '.join(methods)}) has lite residual "
+            f"modules; remove it, or add {' or '.join(with_modules)} to params.method"
+        )
+
+
+def _norms(draft: Draft) -> Iterator[str]:
+    for backbone in draft.values("backbone"):
+        available = BACKBONES[backbone].norms
+        for norm in draft.values("norm"):
+            if norm is not None and norm not in available:
+                yield (
+                    f"{draft.path('norm')}: {norm!r} is not available for {backbone}: choose one "
+                    f"of {', '.join(available)}"
+                )
+
+
+def _resolutions(draft: Draft) -> Iterator[str]:
+    resolution = draft.domain("resolution")
+    for backbone in draft.values("backbone"):
+        smallest = BACKBONES[backbone].min_resolution
+        if resolution is not None and lowest(resolution) < smallest:
+            yield (
+                f"params.resolution: must be at least {smallest} for {backbone}, but got "
+                f"{lowest(resolution)}"
+            )
+
+
+def _search(draft: Draft) -> Iterator[str]:
+    search: SearchSettings | None = draft.sections.get("search")
+    if search is None:
+        return
+    if search.sampler != "grid":
+        if search.trials is None:
+            yield f"search.trials: required with sampler {search.sampler}, but missing"
+        if search.seeds > 1:
+            yield (
+                f"search.seeds: must be 1 with sampler {search.sampler}, but got {search.seeds}: "
+                "only sampler grid trains a configuration with several seeds"
+            )
+        return
+    for parameter in draft.space.parameters:
+        domain = parameter.domain
+        if isinstance(domain, Range) and domain.values() is None:
+            yield (
+                f"params.{parameter.name}: sampler grid needs finitely many values, but got the "
+                f"range (low={domain.low}, high={domain.high}); give a list or a step"
+            )
+
+
+def _accuracy(draft: Draft) -> Iterator[str]:
+    """Accuracy comes from validation images, except in a grid, which learns nothing from it."""
+    search: SearchSettings | None = draft.sections.get("search")
+    if search is None:
+        return
+    objectives = draft.sections.get("objectives", {})
+    default = FinetuneConfig.model_fields["validation"].default
+    validation = draft.domain("validation") or Fixed(default)
+    grid = search.sampler == "grid"
+    if lowest(validation) == 0 and not grid:
+        yield (
+            f"{draft.path('validation')}: must be greater than 0 with sampler {search.sampler}, "
+            "but got 0: without validation images the search would see the test images"
+        )
+    if lowest(validation) == 0 and grid and "val_accuracy" in objectives:
+        yield "objectives.val_accuracy: there is none with validation 0; give test_accuracy"
+    if "test_accuracy" in objectives and not (grid and validation.values() == (0,)):
+        yield (
+            "objectives.test_accuracy: the search must not see the test images; give val_accuracy, "
+            "or sampler grid with validation 0"
+        )
+
+
+def lowest(domain: Domain) -> Any:
+    """Returns the smallest value of numbers."""
+    return domain.low if isinstance(domain, Range) else min(domain.values())

@@ -1,0 +1,96 @@
+"""The sections of a sweep file that are not about parameters."""
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Mode = Literal["max", "min"]
+Sampler = Literal["nsga2", "tpe", "gp", "random", "grid"]
+
+METRICS: dict[str, Mode] = {
+    "val_accuracy": "max",
+    "test_accuracy": "max",
+    "peak_bytes": "min",
+    "saved_bytes": "min",
+    "modeled_bytes": "min",
+    "step_seconds": "min",
+}
+
+_UNITS = {"b": 1}
+for _power, _prefix in enumerate("kmgt", start=1):
+    _UNITS |= {f"{_prefix}b": 1000**_power, f"{_prefix}ib": 1024**_power}
+
+
+def parse_bytes(value: Any) -> Any:
+    """Returns the bytes of a text such as `36.5 MB` (10^6) or `512KiB` (2^10).
+
+    What is no text is returned as it is.
+
+    Raises:
+        PydanticCustomError: If the text is no whole number of bytes with a unit.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]+)\s*", value)
+    try:
+        number = Decimal(match[1]) * _UNITS[match[2].lower()] if match else None
+    except (InvalidOperation, KeyError):
+        number = None
+    if number is None or number != int(number):
+        raise PydanticCustomError(
+            "bytes", "must be whole bytes: a number, or a text such as 64MB, 1.5 GB or 512KiB"
+        )
+    return int(number)
+
+
+class Section(BaseModel):
+    """A part of a sweep file; nothing is converted silently, and no key is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SearchSettings(Section):
+    """How a study searches.
+
+    Attributes:
+        sampler: Who suggests parameters; `grid` runs every possible trial.
+        trials: How many trials each study runs; None runs all of a grid.
+        seeds: With how many seeds a grid trains each configuration: seed, seed + 1, ...
+        seed: Seeds the sampler and the training.
+        scheduler: Who stops trials early.
+        workers: How many trials run at once; None leaves it to the machine.
+    """
+
+    sampler: Sampler = "nsga2"
+    trials: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[int, Field(ge=1)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    scheduler: Literal["none", "halving"] = "none"
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+
+class Limits(Section):
+    """Bounds of a sweep.
+
+    Attributes:
+        peak_bytes: A trial that needs more in a training step is infeasible.
+        hours: After this time the sweep stops.
+    """
+
+    peak_bytes: Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class Tracking(Section):
+    """Where the sweep can be looked at.
+
+    Attributes:
+        experiment: Name of the MLflow experiment; None takes the sweep's name.
+        uri: Address of an MLflow server; None keeps a database in the sweep's directory.
+    """
+
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+    uri: Annotated[str, Field(min_length=1)] | None = None

@@ -1,7 +1,6 @@
 """The configuration of one fine-tuning run: one schema for library, command line and sweep file."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError

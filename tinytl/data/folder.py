@@ -5,13 +5,14 @@
 - One folder that wraps all this is skipped, as archives often have one.
 - `val/` without `test/` is the test set. Where neither is there, 0.2 of the images of each class
   are held out as the test set: always the same, whatever the dataset is called.
+- The test set has the classes of `train/`; the validation split may lack some of them.
 - Files that are no images, and images outside of class folders, are not read.
 """
 
 import io
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +104,7 @@ def read_class_folders(files: Files) -> Parts:
     _check(files, splits)
     classes = tuple(splits["train"])
     parts: dict[str, Images] = {
-        split: _labelled(files, folders) for split, folders in splits.items()
+        split: _labelled(files, folders, classes) for split, folders in splits.items()
     }
     train, validation, test = parts["train"], parts.get("val"), parts.get("test")
     if test is not None:
@@ -142,10 +143,12 @@ def _classes(files: Files, images: Iterable[str], base: str) -> ClassFolders:
     return {folder.rpartition("/")[2]: within[folder] for folder in below}
 
 
-def _labelled(files: Files, folders: ClassFolders) -> FileImages:
-    names = tuple(name for images in folders.values() for name in images)
-    sizes = torch.tensor([len(images) for images in folders.values()])
-    return FileImages(files, names, torch.arange(len(sizes)).repeat_interleave(sizes))
+def _labelled(files: Files, folders: ClassFolders, classes: Sequence[str]) -> FileImages:
+    """Returns the images class by class; a validation split may lack some of the classes."""
+    images = [folders.get(name, []) for name in classes]
+    sizes = torch.tensor([len(names) for names in images])
+    labels = torch.arange(len(classes)).repeat_interleave(sizes)
+    return FileImages(files, tuple(name for names in images for name in names), labels)
 
 
 def _check(files: Files, splits: Mapping[str, ClassFolders]) -> None:
@@ -156,6 +159,7 @@ def _check(files: Files, splits: Mapping[str, ClassFolders]) -> None:
             f"{files.location} holds no class folders with images; it must hold <class>/<image> or "
             "train/<class>/<image>, with one folder for each class"
         )
+    test = "test" if "test" in splits else "val"
     problems = []
     if len(classes) == 1:
         problems.append(
@@ -170,15 +174,15 @@ def _check(files: Files, splits: Mapping[str, ClassFolders]) -> None:
                 f"{where}: no images right in the class {_listed(empty)}; add images or remove the "
                 "folder"
             )
-        if missing := classes - set(folders):
+        if split == test and (missing := classes - set(folders)):
             problems.append(
-                f"{where} lacks the class {_listed(missing)} of train/; all splits must have the "
-                "same classes"
+                f"{where} lacks the class {_listed(missing)} of train/; what is tested must have "
+                "the same classes as train/"
             )
         if unknown := set(folders) - classes:
             problems.append(
-                f"{where} has the class {_listed(unknown)}, which train/ lacks; all splits must "
-                "have the same classes"
+                f"{where} has the class {_listed(unknown)}, which train/ lacks; remove it, "
+                "or add images of it to train/"
             )
     if problems:
         raise DataError("\n".join(problems))

@@ -73,15 +73,16 @@ def _glyphs() -> Tensor:
 
 
 def _glyph(path: Path, digit: str) -> Tensor:
-    """Returns a digit's mask, float32 [G, G], its box centred and as large as fits 0.7 of G."""
-    font = ImageFont.truetype(str(path), _GLYPH_SIZE)
-    left, top, right, bottom = font.getbbox(digit)
-    font = ImageFont.truetype(str(path), round(0.7 * _GLYPH_SIZE**2 / (bottom - top)))
-    left, top, right, bottom = font.getbbox(digit)
-    image = Image.new("L", (_GLYPH_SIZE, _GLYPH_SIZE))
-    corner = ((_GLYPH_SIZE - left - right) / 2, (_GLYPH_SIZE - top - bottom) / 2)
-    ImageDraw.Draw(image).text(corner, digit, fill=255, font=font)
-    return torch.from_numpy(np.array(image)).float() / 255
+    """Returns a digit's mask, float32 [G, G], centred and 0.7 G high."""
+    canvas = Image.new("L", (4 * _GLYPH_SIZE, 4 * _GLYPH_SIZE))
+    font = ImageFont.truetype(str(path), 2 * _GLYPH_SIZE)
+    ImageDraw.Draw(canvas).text((_GLYPH_SIZE, _GLYPH_SIZE), digit, fill=255, font=font)
+    ink = canvas.crop(canvas.getbbox())
+    height = round(0.7 * _GLYPH_SIZE)
+    ink = ink.resize((round(ink.width * height / ink.height), height))
+    mask = Image.new("L", (_GLYPH_SIZE, _GLYPH_SIZE))
+    mask.paste(ink, ((_GLYPH_SIZE - ink.width) // 2, (_GLYPH_SIZE - ink.height) // 2))
+    return torch.from_numpy(np.array(mask)).float() / 255
 
 
 def _render(glyphs: Tensor, count: int, generator: torch.Generator) -> ArrayImages:

@@ -1,0 +1,1 @@
+"""The engine: networks assembled, converted and stepped."""

@@ -1,0 +1,1 @@
+"""The three memory numbers: modeled, saved and peak bytes."""

@@ -100,9 +100,7 @@ class _Marks:
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
-        self._own = {
-            _storage(t) for t in (*network.parameters(), *network.buffers()) if t.numel()
-        }
+        self._own = {_storage(t) for t in (*network.parameters(), *network.buffers()) if t.numel()}
         self._kept: dict[int, tuple[int, int]] = {}
         self.activations: list[tuple[int, int]] = []
         self.gradients: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""The lite residual module of TinyTL (section 3.2): a small trained branch beside a frozen block."""
+"""The lite residual module of TinyTL (section 3.2): a small trained branch beside frozen ones."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,0 +1,58 @@
+"""The built-in task's source model: a small backbone pre-trained on rendered digits.
+
+Nothing is downloaded: the digits are drawn from the fonts that ship inside matplotlib, and the
+model is trained once and kept in the cache directory.
+"""
+
+import fcntl
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tinytl.backbones.weights import WEIGHTS, cache_directory
+from tinytl.checkpoint import read_tensors, write_tensors
+from tinytl.config import FinetuneConfig
+from tinytl.engine.build import build_network
+from tinytl.finetune import CHECKPOINT, EpochReport, finetune
+
+WEIGHTS_NAME = "rendered_digits"
+SOURCE = FinetuneConfig(
+    dataset="rendered_digits",
+    backbone="proxyless_tiny",
+    method="full",
+    weights="random",
+    resolution=32,
+    batch_size=32,
+    execution="plain",
+    learning_rate=3e-3,
+    epochs=5,
+    dropout=0.0,
+    crop_scale=0.6,
+    validation=0.0,
+)
+
+
+def weights_path() -> Path:
+    """Returns where the source model is kept."""
+    return cache_directory() / "weights" / WEIGHTS[WEIGHTS_NAME][SOURCE.backbone].file
+
+
+def build_weights(on_epoch: Callable[[EpochReport], None] | None = None) -> Path:
+    """Pre-trains the source model unless it is there already; safe when several start at once.
+
+    Returns:
+        The path of the weights file.
+    """
+    path = weights_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            with tempfile.TemporaryDirectory() as directory:
+                finetune(SOURCE, directory=Path(directory), on_epoch=on_epoch)
+                trained = read_tensors(Path(directory) / CHECKPOINT, torch.device("cpu"))
+            network = build_network(SOURCE, classes=10).network
+            write_tensors(path, {**network.state_dict(), **trained["trained"]})
+    return path

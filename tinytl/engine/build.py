@@ -1,0 +1,121 @@
+"""Assembles the network of a configuration: backbone, weights, modules, method, execution."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinytl.backbones import BACKBONES, Network
+from tinytl.backbones.insertion import insert_lite_residuals
+from tinytl.backbones.weights import (
+    WeightsInfo,
+    find_weights,
+    load_backbone,
+    load_lite_residuals,
+    read_weights,
+    weights_info,
+)
+from tinytl.config import FinetuneConfig, LiteResidualConfig, Norm
+from tinytl.engine.convert import convert
+from tinytl.errors import ConfigError, unknown_name
+from tinytl.methods import METHODS
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network ready to be trained, and what came with its weights."""
+
+    network: Network
+    weights: WeightsInfo
+
+
+def check(config: FinetuneConfig) -> None:
+    """Checks what a configuration asks of backbone, method and weights, without reading files.
+
+    Raises:
+        ConfigError: With every rule that is broken.
+    """
+    problems = []
+    if config.method not in METHODS:
+        problems.append(f"method: {unknown_name('method', config.method, METHODS)}")
+    if config.backbone not in BACKBONES:
+        problems.append(f"backbone: {unknown_name('backbone', config.backbone, BACKBONES)}")
+    if problems:
+        raise ConfigError(problems)
+    backbone = BACKBONES[config.backbone]
+    weights = weights_info(config.weights, config.backbone)
+    if config.resolution < backbone.min_resolution:
+        problems.append(
+            f"resolution: {backbone.name} takes images of at least {backbone.min_resolution} "
+            f"pixels, but got {config.resolution}"
+        )
+    if config.norm not in (None, *backbone.norms):
+        problems.append(
+            f"norm: {backbone.name} can be built with {', '.join(backbone.norms)}, but got "
+            f"{config.norm}"
+        )
+    if config.weights != "random" and config.norm not in (None, weights.norm):
+        problems.append(
+            f"norm: the {config.weights} weights of {backbone.name} were trained with "
+            f"{weights.norm}, but got {config.norm}; leave norm out, or take weights: random"
+        )
+    if config.lite_residual is not None:
+        width = config.lite_residual.width
+        if isinstance(width, tuple) and len(width) != backbone.stages:
+            problems.append(
+                f"lite_residual.width: {backbone.name} has {backbone.stages} stages, but got "
+                f"{len(width)} widths"
+            )
+        if not METHODS[config.method].uses_lite_residual and not weights.lite_residual:
+            users = [name for name, method in METHODS.items() if method.uses_lite_residual]
+            problems.append(
+                f"lite_residual: the method {config.method} has no lite residual modules; leave it "
+                f"out, or choose {' or '.join(users)}"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+def norm_of(config: FinetuneConfig) -> Norm:
+    """Returns the kind of norm layers: the configuration's, or what the weights have."""
+    return config.norm or weights_info(config.weights, config.backbone).norm
+
+
+def build_network(
+    config: FinetuneConfig,
+    classes: int,
+    *,
+    weights_directory: Path | None = None,
+    with_modules: bool = False,
+) -> Built:
+    """Builds the network of a configuration, in training mode.
+
+    Lite residual modules are there if the method trains them, or the weights bring them.
+
+    Args:
+        config: What to build.
+        classes: Outputs of the classifier; it is new where the weights have another number.
+        weights_directory: Where to look for weights first.
+        with_modules: Insert lite residual modules for every method, as if the weights had them.
+
+    Raises:
+        ConfigError: If the configuration asks for what is not possible.
+        WeightsError: If the weights are missing or do not fit.
+    """
+    if not with_modules:
+        check(config)
+    weights = weights_info(config.weights, config.backbone)
+    method = METHODS[config.method]
+    network = BACKBONES[config.backbone].build(norm_of(config), classes, config.dropout)
+    state = {}
+    if config.weights != "random":
+        path = find_weights(config.weights, config.backbone, weights_directory)
+        state = read_weights(path)
+        load_backbone(network, state, path)
+    if method.uses_lite_residual or weights.lite_residual or with_modules:
+        modules = config.lite_residual or LiteResidualConfig()
+        insert_lite_residuals(network, modules)
+        if modules.init == "weights":
+            load_lite_residuals(network, state)
+    method.apply(network)
+    if config.execution == "saving":
+        convert(network)
+    return Built(network.train(), weights)

@@ -1,0 +1,53 @@
+"""One training step, and the optimizers and learning rates it is taken with."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tinytl.backbones import Network
+from tinytl.config import FinetuneConfig
+
+
+def make_optimizer(network: Network, config: FinetuneConfig) -> torch.optim.Optimizer:
+    """Returns the configuration's optimizer over the trained parameters."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "adam":
+        return torch.optim.Adam(trained, lr=rate, weight_decay=decay)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+    momentum = 0.9 if config.optimizer == "sgd_momentum" else 0.0
+    return torch.optim.SGD(trained, lr=rate, weight_decay=decay, momentum=momentum)
+
+
+def cosine_rate(initial: float, step: int, steps: int) -> float:
+    """Returns the learning rate of a step counted from 0, annealed along a half cosine."""
+    return initial * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def training_step(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    label_smoothing: float,
+) -> Tensor:
+    """Takes one step on a batch, and leaves no gradient behind.
+
+    Args:
+        network: In training mode.
+        optimizer: Over its trained parameters.
+        images: [N, 3, H, W].
+        labels: int64 [N].
+        label_smoothing: Share of the target's probability spread over all classes.
+
+    Returns:
+        The mean loss of the batch, a scalar without a graph.
+    """
+    loss = F.cross_entropy(network(images), labels, label_smoothing=label_smoothing)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from tinytl.data.cifar import CIFAR10, CIFAR100, Release, read_cifar
+from tinytl.errors import DataError
+
+CLASSES = ("apple", "bear", "cloud")
+
+
+def records(release: Release, labels: list[int], seed: int) -> tuple[bytes, np.ndarray]:
+    """One file's content, and its pixels [N, 3, 32, 32]; other labels than the last are 255."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 3, 32, 32), np.uint8)
+    others = b"\xff" * (release.label_bytes - 1)
+    rows = zip(labels, pixels, strict=True)
+    return b"".join(others + bytes([label]) + image.tobytes() for label, image in rows), pixels
+
+
+def binary(release: Release, base: str) -> dict[str, bytes]:
+    """A release with two images in each training file (labels 0, 1) and three in the test file."""
+    content = {name: records(release, [0, 1], seed)[0] for seed, name in enumerate(release.train)}
+    content[release.test] = records(release, [2, 1, 0], 99)[0]
+    content[release.classes] = "\n".join([*CLASSES, "", ""]).encode()
+    return {f"{base}{name}": data for name, data in content.items()} | {f"{base}readme.html": b""}
+
+
+@pytest.mark.parametrize("release", [CIFAR10, CIFAR100], ids=["cifar10", "cifar100"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_the_binary_release(write, release, wrapped):
+    base = f"{release.folder}/" if wrapped else ""
+    parts = read_cifar(write("cifar", binary(release, base)), release)
+    assert parts.classes == CLASSES
+    assert parts.train.labels.tolist() == [0, 1] * len(release.train)
+    assert parts.test.labels.tolist() == [2, 1, 0]
+    assert parts.validation is None
+    for images, labels, seed in ((parts.train, [0, 1], 0), (parts.test, [2, 1, 0], 99)):
+        _, pixels = records(release, labels, seed)
+        for index, expected in enumerate(pixels):
+            assert np.array_equal(images.image(index).numpy(), expected)
+
+
+def test_class_folders_are_read_too(write, class_folders):
+    parts = read_cifar(
+        write("cifar10", class_folders("train/", a=2, b=2) | class_folders("test/", a=1, b=1)),
+        CIFAR10,
+    )
+    assert (parts.classes, len(parts.train), len(parts.test)) == (("a", "b"), 4, 2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"cifar-10-batches-py/data_batch_1": b"x"},
+        {"cifar10/cifar-10-batches-py/data_batch_1": b"x"},
+    ],
+)
+def test_the_python_release_is_refused(write, content):
+    with pytest.raises(DataError, match=r"pickle, .*take the binary release, cifar-10-binary"):
+        read_cifar(write("cifar", content), CIFAR10)
+
+
+def test_the_python_release_itself_is_refused(write_folder):
+    with pytest.raises(DataError, match="pickle"):
+        read_cifar(write_folder("cifar-10-batches-py", {"data_batch_1": b"x"}), CIFAR10)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"data_batch_3.bin": None}, r"lacks data_batch_3\.bin of the binary release"),
+        ({"test_batch.bin": b"x" * 3074}, r"test_batch\.bin in .* 3073 bytes, but has 3074 bytes"),
+        ({"data_batch_2.bin": b""}, r"data_batch_2\.bin in .* but has 0 bytes"),
+        ({"data_batch_1.bin": b"\3" * 3073}, r"data_batch_1\.bin .* label 3, but there are 3 cl"),
+    ],
+)
+def test_a_damaged_release(write, change, problem):
+    content = binary(CIFAR10, "") | change
+    with pytest.raises(DataError, match=problem):
+        read_cifar(
+            write("cifar", {name: data for name, data in content.items() if data is not None}),
+            CIFAR10,
+        )

@@ -29,6 +29,16 @@ TEST_SHARE = 0.2
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+_SPLITS = ("train", "val", "test")
+# What Pillow's readers raise on damaged files of one format or another.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 ClassFolders = Mapping[str, list[str]]
 """For each class, sorted, the names of its images."""
@@ -79,11 +89,7 @@ def decode(content: bytes) -> Tensor:
             pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except Image.UnidentifiedImageError:
         raise ValueError("it is no image of a known format") from None
-    # What Pillow's readers raise on damaged files of one format or another.
-    except (
-        *(OSError, EOFError, SyntaxError, ValueError, struct.error),
-        Image.DecompressionBombError,
-    ) as error:
+    except _DAMAGE as error:
         raise ValueError(str(error)) from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -118,9 +124,6 @@ def read_class_folders(files: Files) -> Parts:
             "held out for it; add images, or a test/ folder"
         )
     return Parts(classes, Subset(train, kept), None, Subset(train, held))
-
-
-_SPLITS = ("train", "val", "test")
 
 
 def _wrapping_folder(images: Iterable[str]) -> str:

@@ -138,7 +138,7 @@ def shown(metric: str, value: float) -> float:
 
 
 def widths(params: Mapping[str, Any]) -> str:
-    """Returns the lite residual widths of the stages, such as `0.5 1 0 2`, or "" without modules."""
+    """Returns the stages' lite residual widths, such as `0.5 1 0 2`, or "" without modules."""
     if _WIDTH in params:
         common = params[_WIDTH]
         return " ".join(
@@ -150,7 +150,7 @@ def widths(params: Mapping[str, Any]) -> str:
 
 
 def front_table(best: Sequence[Point], objectives: Objectives) -> list[dict[str, str]]:
-    """Returns the rows of a table for people: objectives in their shown units, params, the trial."""
+    """Returns a table for people, row by row: objectives in their shown units, params, trial."""
     names = [name for name in _TABLE_PARAMS if any(name in point.params for point in best)]
     rows = []
     for point in best:

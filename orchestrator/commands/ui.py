@@ -1,0 +1,83 @@
+"""`tinytl ui`: the sweep's runs and fronts in a browser."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.record import EVENTS_FILE, SWEEP_FILE
+from tinytl.errors import ConfigError
+
+RUNS = Path("runs")
+
+
+def ui(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A sweep's directory; default: the newest in runs/."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port; default: the first free one from 5000 on."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anything but loopback lets others in.")
+    ] = "127.0.0.1",
+) -> None:
+    """Show a sweep's runs and Pareto fronts in a browser, until Ctrl-C."""
+    from orchestrator.ui.ports import choose_port
+    from orchestrator.ui.server import is_remote, links, read_cursor, serve
+
+    console = Console()
+    directory = find_sweep(directory)
+    cursor = read_cursor(directory)
+    if is_remote(cursor):
+        console.print(f"{directory} is tracked on a server of its own:")
+        _print_links(console, links(cursor, str(cursor.store)))
+        return
+    port = choose_port(host, port)
+    # as on Ctrl-C, so that no way of ending this process leaves the server behind
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, signal.default_int_handler)
+    try:
+        with console.status(f"starting the MLflow server for {directory}") as status:
+            with serve(directory, cursor, host, port) as server:
+                status.stop()
+                _print_links(console, links(cursor, server.url))
+                console.print("Ctrl-C ends it.")
+                server.wait()
+    except KeyboardInterrupt:
+        console.print("The server is stopped.")
+
+
+def find_sweep(directory: Path | None, runs: Path = RUNS) -> Path:
+    """Returns the directory if it holds a sweep; without one, that of the newest in `runs`.
+
+    Raises:
+        ConfigError: If there is no sweep.
+    """
+    if directory is not None:
+        if not (directory / SWEEP_FILE).is_file():
+            raise ConfigError(
+                f"{directory} holds no sweep; give the directory of one, such as {RUNS}/NAME"
+            )
+        return directory
+    sweeps = [file.parent for file in runs.glob(f"*/{SWEEP_FILE}")]
+    if not sweeps:
+        raise ConfigError(
+            f"there is no sweep in {runs}/; start one with `tinytl sweep`, or give the directory "
+            "of one"
+        )
+    return max(sweeps, key=_last_change)
+
+
+def _last_change(sweep: Path) -> float:
+    files = (sweep / EVENTS_FILE, sweep / SWEEP_FILE)
+    return max(file.stat().st_mtime for file in files if file.exists())
+
+
+def _print_links(console: Console, links: dict[str, str]) -> None:
+    for study, link in links.items():
+        console.print(f"{study}: {link}", soft_wrap=True, highlight=False, markup=False)

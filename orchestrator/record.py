@@ -5,6 +5,7 @@ trials, `trials/<id>/` their checkpoints, `lock` is held by the process that wri
 else (studies, fronts, the tracking server's content) can be rebuilt from here.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -145,7 +146,7 @@ class SweepRecord:
                 "another directory with --out"
             ) from None
         self._drop_torn_line()
-        self._file = (directory / EVENTS_FILE).open("ab")
+        self._file = (directory / EVENTS_FILE).open("ab", buffering=0)
 
     @classmethod
     def create(cls, directory: Path, sweep_yaml: str) -> Self:
@@ -184,11 +185,15 @@ class SweepRecord:
         Raises:
             StorageError: If it cannot be written, for example because the disk is full.
         """
+        line = encode(event).encode() + b"\n"
+        end = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(encode(event).encode() + b"\n")
-            self._file.flush()
+            written = self._file.write(line)
+            if written != len(line):  # the disk filled up in the middle of the line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
+            self._file.truncate(end)
             raise _not_written(self.directory / EVENTS_FILE, error) from None
 
     def events(self) -> list[Event]:

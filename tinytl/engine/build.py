@@ -27,8 +27,12 @@ class Built:
     weights: WeightsInfo
 
 
-def check(config: FinetuneConfig) -> None:
+def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
     """Checks what a configuration asks of backbone, method and weights, without reading files.
+
+    Args:
+        config: To be checked.
+        with_modules: Lite residual modules are inserted for every method.
 
     Raises:
         ConfigError: With every rule that is broken.
@@ -64,7 +68,8 @@ def check(config: FinetuneConfig) -> None:
                 f"lite_residual.width: {backbone.name} has {backbone.stages} stages, but got "
                 f"{len(width)} widths"
             )
-        if not METHODS[config.method].uses_lite_residual and not weights.lite_residual:
+        method = METHODS[config.method]
+        if not (method.uses_lite_residual or weights.lite_residual or with_modules):
             users = [name for name, method in METHODS.items() if method.uses_lite_residual]
             problems.append(
                 f"lite_residual: the method {config.method} has no lite residual modules; leave it "
@@ -84,6 +89,7 @@ def build_network(
     classes: int,
     *,
     weights_directory: Path | None = None,
+    pretrained: bool = True,
     with_modules: bool = False,
 ) -> Built:
     """Builds the network of a configuration, in training mode.
@@ -94,19 +100,19 @@ def build_network(
         config: What to build.
         classes: Outputs of the classifier; it is new where the weights have another number.
         weights_directory: Where to look for weights first.
+        pretrained: Read the weights; False builds the same network with random ones.
         with_modules: Insert lite residual modules for every method, as if the weights had them.
 
     Raises:
         ConfigError: If the configuration asks for what is not possible.
         WeightsError: If the weights are missing or do not fit.
     """
-    if not with_modules:
-        check(config)
+    check(config, with_modules=with_modules)
     weights = weights_info(config.weights, config.backbone)
     method = METHODS[config.method]
     network = BACKBONES[config.backbone].build(norm_of(config), classes, config.dropout)
     state = {}
-    if config.weights != "random":
+    if pretrained and config.weights != "random":
         path = find_weights(config.weights, config.backbone, weights_directory)
         state = read_weights(path)
         load_backbone(network, state, path)

@@ -1,0 +1,24 @@
+"""Runs a sweep in this process, one trial after the other: for tests and debugging."""
+
+import os
+
+from orchestrator.sweep import Sweep
+from orchestrator.trial import reason_of, run_trial
+
+
+def run(sweep: Sweep) -> None:
+    """Runs until no trial is left.
+
+    Raises:
+        StorageError: If the sweep's record cannot be written.
+    """
+    while (request := sweep.ask()) is not None:
+        reports = run_trial(request, threads=os.cpu_count() or 1)
+        while True:
+            try:
+                report = next(reports)
+            except Exception as error:  # a trial that fails must not end the sweep
+                sweep.fail(request.trial, reason_of(error))
+                break
+            if not sweep.report(request.trial, report):
+                break

@@ -1,0 +1,1 @@
+"""Sub-commands of `tinytl`, one file each."""

@@ -1,0 +1,96 @@
+"""`tinytl memory`: what a training step of a configuration needs."""
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tinytl.config import FinetuneConfig
+from tinytl.engine.build import build_network
+from tinytl.engine.measure import measure
+from tinytl.memory.modeled import modeled_bytes
+
+
+class _Norm(StrEnum):
+    gn_ws = "gn_ws"
+    bn_frozen = "bn_frozen"
+
+
+class _Execution(StrEnum):
+    plain = "plain"
+    saving = "saving"
+
+
+def memory(
+    backbone: Annotated[str, typer.Option(help="Name of a backbone.")] = "proxyless_mobile",
+    method: Annotated[str, typer.Option(help="Name of a method.")] = "tinytl-lite_residual+bias",
+    resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
+    batch_size: Annotated[int, typer.Option(help="Images in a training step.")] = 8,
+    classes: Annotated[int, typer.Option(help="Outputs of the classifier.", min=1)] = 102,
+    norm: Annotated[_Norm, typer.Option(help="Normalization layers.")] = _Norm.gn_ws,
+    execution: Annotated[
+        _Execution, typer.Option(help="plain is stock PyTorch.")
+    ] = _Execution.saving,
+    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd or sgd_momentum.")] = "adam",
+    lite_residual: Annotated[
+        bool, typer.Option("--lite-residual", help="Insert the modules for every method.")
+    ] = False,
+    width: Annotated[
+        str | None, typer.Option(help="Lite residual width [1], or one a stage: 1,1,0,2,1,1.")
+    ] = None,
+    groups: Annotated[
+        int | None, typer.Option(help="Groups of the modules' first convolution [2].")
+    ] = None,
+    kernel_size: Annotated[int | None, typer.Option(help="Its kernel size [5].")] = None,
+    measured: Annotated[
+        bool, typer.Option("--measure", help="Run a training step and measure it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in bytes.")] = False,
+) -> None:
+    """Print the modeled memory of a training step, and with --measure what it really uses.
+
+    modeled is the paper's count; saved is what autograd keeps between forward and backward; peak is
+    everything: parameters, optimizer state, input, activations, gradients and scratch.
+    """
+    settings: dict[str, Any] = {
+        "dataset": "random images",
+        "weights": "random",
+        "backbone": backbone,
+        "method": method,
+        "resolution": resolution,
+        "batch_size": batch_size,
+        "norm": norm.value,
+        "execution": execution.value,
+        "optimizer": optimizer,
+    }
+    modules: dict[str, Any] = {"groups": groups, "kernel_size": kernel_size}
+    if width is not None:
+        modules["width"] = tuple(width.split(",")) if "," in width else width
+    given = {name: value for name, value in modules.items() if value is not None}
+    if given:
+        settings["lite_residual"] = given
+    numbers = _numbers(FinetuneConfig.parse(settings), classes, lite_residual, measured)
+    if as_json:
+        typer.echo(json.dumps(numbers, indent=2))
+        return
+    table = Table(title=f"{backbone}, {method}, batch {batch_size}, {resolution} px")
+    table.add_column("memory of a training step")
+    table.add_column("MB", justify="right")
+    for name, value in numbers.items():
+        table.add_row(name.removesuffix("_bytes").replace("_", " "), f"{value / 1e6:.1f}")
+    Console().print(table)
+
+
+def _numbers(
+    config: FinetuneConfig, classes: int, with_modules: bool, measured: bool
+) -> dict[str, int]:
+    """Returns modeled and, if asked for, measured bytes of a configuration."""
+    network = build_network(config, classes, with_modules=with_modules).network
+    numbers = {"modeled_bytes": modeled_bytes(network, config.resolution, config.batch_size)}
+    if measured:
+        numbers |= asdict(measure(network, config))
+    return numbers

@@ -1,0 +1,47 @@
+"""`tinytl sweep`: run a sweep file."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.launch import Launch, launch
+from orchestrator.spec import load_spec
+
+
+class _Backend(StrEnum):
+    ray = "ray"
+    local = "local"
+
+
+def sweep(
+    file: Annotated[str, typer.Argument(help="A sweep file, or the name of one that is shipped.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Put in place of what the file says."),
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of each dataset.", min=1)] = None,
+    data: Annotated[Path | None, typer.Option(help="Root of the datasets, or one of them.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Directory of weights files.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The sweep's directory [runs/NAME].")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    backend: Annotated[
+        _Backend, typer.Option(help="local runs one trial after the other, without Ray.")
+    ] = _Backend.ray,
+    tracking_uri: Annotated[str | None, typer.Option(help="Of an MLflow server.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an earlier sweep.")] = False,
+) -> None:
+    """Search the trade-off between accuracy and measured training memory."""
+    console = Console()
+    if tracking_uri is not None:
+        overrides = [*(overrides or []), f"tracking.uri={tracking_uri}"]
+    spec = load_spec(file, overrides or (), trials=trials, data=data)
+    directory = out or Path("runs") / spec.name
+    how = Launch(directory, resume, data, weights, backend.value, address)
+    finished = launch(spec, how, console)
+    if not finished:
+        console.print("stopped; the same command with --resume goes on", style="yellow")
+        raise typer.Exit(130)
+    console.print(f"browse it: tinytl ui {directory}", highlight=False, soft_wrap=True)

@@ -1,0 +1,189 @@
+"""Launches a sweep: checks everything that can be checked first, runs it, and shows its fronts."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.backends import local
+from orchestrator.pareto import front_table
+from orchestrator.plots import write_pictures
+from orchestrator.progress import Progress
+from orchestrator.record import EVENTS_FILE, SWEEP_FILE, SweepRecord, write_atomically
+from orchestrator.resources import predicted_peak_bytes
+from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.sweep import Site, Sweep
+from orchestrator.tracking import Tracker
+from tinytl import builtin
+from tinytl.backbones.weights import find_weights
+from tinytl.data import load_splits
+from tinytl.errors import ConfigError, TinyTLError
+from tinytl.finetune import EpochReport
+
+Backend = Literal["ray", "local"]
+# what a resumed sweep may have otherwise than before: how much is run, not what
+_FREE = {"search": {"trials", "workers"}, "limits": {"hours"}, "tracking": {"experiment", "uri"}}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where and how to run a sweep.
+
+    Attributes:
+        directory: The sweep's directory.
+        resume: Go on with the sweep that is in it.
+        data: Root of the datasets.
+        weights: Where to look for weights first.
+        backend: `ray`, or `local` for one trial after the other in this process.
+        address: Of a running Ray cluster.
+    """
+
+    directory: Path
+    resume: bool = False
+    data: Path | None = None
+    weights: Path | None = None
+    backend: Backend = "ray"
+    address: str | None = None
+
+
+def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
+    """Runs a sweep to its end, or until Ctrl-C.
+
+    Nothing is created before the datasets and weights are found to be usable.
+
+    Returns:
+        Whether the sweep is finished; otherwise `--resume` goes on.
+
+    Raises:
+        TinyTLError: If something is missing or wrong, or the record cannot be written.
+    """
+    site = _prepare(spec, how, console)
+    record = _open(spec, how)
+    tracker = Tracker(
+        how.directory,
+        sweep=f"{spec.name}@{how.directory.resolve()}",
+        experiment=spec.tracking.experiment or spec.name,
+        objectives=spec.objectives,
+        limits={} if spec.limits.peak_bytes is None else {"peak_bytes": spec.limits.peak_bytes},
+        uri=spec.tracking.uri,
+    )
+    tracker.start()
+    try:
+        sweep = Sweep(spec, record, site, notify=lambda: _changed(tracker, progress))
+        progress = Progress(console, sweep)
+        with progress:
+            interrupted = _run(sweep, how)
+    finally:
+        console.print("uploading what is left to MLflow", highlight=False)
+        if not tracker.close():
+            console.print(f"not all could be uploaded: {tracker.problem}", style="yellow")
+        record.close()
+    _show_fronts(sweep, how, console)
+    return not interrupted and not sweep.unfinished
+
+
+def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
+    problems: list[str] = []
+    classes: dict[str, int] = {}
+    (validation,) = spec.values("validation")
+    for dataset in spec.datasets:
+        try:
+            splits = load_splits(dataset, how.data, validation=validation)
+            classes[dataset] = len(splits.classes)
+        except TinyTLError as error:
+            problems.append(str(error))
+    for backbone, weights in itertools.product(spec.values("backbone"), spec.values("weights")):
+        if weights == builtin.WEIGHTS_NAME:
+            _build_source_model(console)
+        if weights != "random":
+            try:
+                find_weights(weights, backbone, how.weights)
+            except TinyTLError as error:
+                problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Site(how.data, how.weights, device, classes, predicted_peak_bytes)
+
+
+def _build_source_model(console: Console) -> None:
+    if builtin.weights_path().exists():
+        return
+    epochs = builtin.SOURCE.epochs
+    console.print(f"pre-training the built-in source model, once ({epochs} epochs)")
+
+    def show(report: EpochReport) -> None:
+        loss, seconds = report.metrics["train_loss"], report.metrics["epoch_seconds"]
+        console.print(f"  epoch {report.epoch}/{epochs}: loss {loss:.3f}, {seconds:.0f} s")
+
+    builtin.build_weights(show)
+
+
+def _open(spec: SweepSpec, how: Launch) -> SweepRecord:
+    if not how.resume:
+        return SweepRecord.create(how.directory, spec.resolved_yaml())
+    record = SweepRecord.resume(how.directory)
+    earlier = load_spec(str(how.directory / SWEEP_FILE), data=how.data)
+    differing = [
+        key
+        for key in SweepSpec.model_fields
+        if earlier.model_dump(exclude=_FREE)[key] != spec.model_dump(exclude=_FREE)[key]
+    ]
+    if differing:
+        record.close()
+        raise ConfigError(
+            f"{how.directory} was started with another {', '.join(differing)}; resume it with what "
+            "its sweep.yaml says, or start a new sweep with --out"
+        )
+    write_atomically(how.directory / SWEEP_FILE, spec.resolved_yaml())
+    return record
+
+
+def _changed(tracker: Tracker, progress: Progress) -> None:
+    tracker.notify()
+    progress.update()
+
+
+def _run(sweep: Sweep, how: Launch) -> bool:
+    """Runs the sweep, and returns whether Ctrl-C ended it."""
+    try:
+        if how.backend == "local":
+            local.run(sweep)
+        else:
+            from orchestrator.backends import ray  # slow to import, and not needed by `local`
+
+            ray.run(sweep, address=how.address)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _show_fronts(sweep: Sweep, how: Launch, console: Console) -> None:
+    snapshot = sweep.snapshot()
+    objectives = sweep.spec.objectives
+    for study, found in snapshot.points.items():
+        if not found:
+            continue
+        title = f"{sweep.spec.name}: {study}"
+        folder = how.directory / "fronts" / study
+        write_pictures(folder, found, objectives, title)
+        rows = front_table(snapshot.fronts[study], objectives)
+        table = Table(title=f"Pareto front of {study}", title_justify="left")
+        for heading in rows[0]:
+            table.add_column(heading)
+        for row in rows:
+            table.add_row(*row.values())
+        console.print(table)
+        console.print(f"picture: {folder / 'front.png'}", highlight=False, soft_wrap=True)
+    failed = snapshot.states.get("failed", 0)
+    if failed:
+        console.print(
+            f"{failed} trials failed; their reasons are in the browser and in "
+            f"{how.directory / EVENTS_FILE}",
+            style="yellow",
+            soft_wrap=True,
+        )

@@ -1,0 +1,96 @@
+"""What a trial asks of a machine: its predicted memory, rounded up to one of a few classes."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from orchestrator.record import write_atomically
+from tinytl.backbones.weights import cache_directory
+from tinytl.config import FinetuneConfig
+from tinytl.engine.build import build_network, norm_of
+from tinytl.engine.measure import measure
+
+SMALLEST_CLASS_BYTES = 2**29
+# decoded images of a batch on their way into the network, and the evaluation's
+LOADER_BYTES = 2**27
+# settings that a training step's memory depends on
+_SHAPE = (
+    "backbone",
+    "method",
+    "resolution",
+    "batch_size",
+    "execution",
+    "lite_residual",
+    "optimizer",
+)
+
+
+def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str) -> int:
+    """Returns the `peak_bytes` that a trial of this configuration will measure.
+
+    One training step of the same shapes is measured, once: the number is kept in the cache
+    directory.
+
+    Args:
+        config: The trial's configuration.
+        classes: Outputs of its classifier.
+        device: Where trials run.
+    """
+    shape = config.model_dump(include=set(_SHAPE)) | {
+        "norm": norm_of(config),
+        "classes": classes,
+        "device": torch.device(device).type,
+        "torch": torch.__version__,
+    }
+    return _cached(shape, lambda: _measured_peak_bytes(config, classes, device))
+
+
+def _measured_peak_bytes(config: FinetuneConfig, classes: int, device: str) -> int:
+    with torch.random.fork_rng():
+        network = build_network(config, classes, pretrained=False).network.to(device)
+        return measure(network, config).peak_bytes
+
+
+@lru_cache(maxsize=1)
+def process_bytes() -> int:
+    """Returns the resident memory of a process that has imported the library and does nothing."""
+    return _cached({"process": sys.version, "torch": torch.__version__}, _measured_process_bytes)
+
+
+def _measured_process_bytes() -> int:
+    program = (
+        "import resource, tinytl.finetune;"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    run = [sys.executable, "-c", program]
+    return int(subprocess.run(run, capture_output=True, check=True, text=True).stdout)  # noqa: S603
+
+
+def memory_class_bytes(peak_bytes: int) -> int:
+    """Returns the memory that a trial's process asks for.
+
+    Predicted peak, the base of a process and the loader's buffers, rounded up to a power of two: a
+    process can be reused by the next trial only if that asks for exactly the same.
+    """
+    needed = peak_bytes + process_bytes() + LOADER_BYTES
+    size = SMALLEST_CLASS_BYTES
+    while size < needed:
+        size *= 2
+    return size
+
+
+def _cached(key: dict[str, object], measure_bytes: Callable[[], int]) -> int:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    path: Path = cache_directory() / "measured" / f"{digest}.json"
+    if path.exists():
+        return int(json.loads(path.read_text())["bytes"])
+    value = measure_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps({"bytes": value, "of": key}))
+    return value

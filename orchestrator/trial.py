@@ -1,0 +1,58 @@
+"""One trial: a configuration in, a report after every epoch out, in whatever process it runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tinytl.config import FinetuneConfig
+from tinytl.finetune import EpochReport, epochs
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """Everything that a process needs to run a trial.
+
+    Attributes:
+        trial: The trial's name.
+        config: What to train.
+        directory: For its checkpoint; on storage that all nodes share.
+        data: Root of the datasets.
+        weights: Where to look for weights first.
+        device: Where to train.
+        predicted_bytes: The `peak_bytes` it is expected to measure.
+    """
+
+    trial: str
+    config: FinetuneConfig
+    directory: Path
+    data: Path | None
+    weights: Path | None
+    device: str
+    predicted_bytes: int
+
+
+def run_trial(request: TrialRequest, threads: int) -> Iterator[EpochReport]:
+    """Yields the reports of a trial, from its checkpoint on where it has one.
+
+    Args:
+        request: The trial.
+        threads: Processor threads it may use.
+
+    Raises:
+        TinyTLError: As `tinytl.finetune.finetune`.
+    """
+    torch.set_num_threads(threads)
+    yield from epochs(
+        request.config,
+        directory=request.directory,
+        data=request.data,
+        weights=request.weights,
+        device=request.device,
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Returns why a trial failed, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

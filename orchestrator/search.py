@@ -11,10 +11,12 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
+import torch
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -50,14 +52,14 @@ class Sampler:
             by one of the study's own; 0 where the study walks through the grid.
         learns_from_repeats: Whether telling it the outcome of a repeated suggestion once more
             moves it on. A genetic sampler's population would fill with copies.
-        needs_asking: Whether it must itself be asked for a trial whose parameters are given, as a
-            genetic one, which notes the generation.
+        counts_generations: Whether it notes a trial's generation while it suggests parameters, and
+            so must also be asked where they are given.
     """
 
     make: Callable[[int, int], BaseSampler]
     attempts: int = 10
     learns_from_repeats: bool = False
-    needs_asking: bool = False
+    counts_generations: bool = False
 
 
 def _nsga2(seed: int, trials: int) -> BaseSampler:
@@ -79,7 +81,7 @@ def _random(seed: int, trials: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "nsga2": Sampler(_nsga2, needs_asking=True),
+    "nsga2": Sampler(_nsga2, counts_generations=True),
     "tpe": Sampler(_tpe, learns_from_repeats=True),
     "gp": Sampler(_gp, attempts=3, learns_from_repeats=True),
     "random": Sampler(_random),
@@ -140,7 +142,8 @@ class Study:
             self._study.sampler = self._make_sampler()
             self._replayed = False
         for _ in range(self._kind.attempts):
-            trial = self._study.ask(self._distributions)
+            with _one_thread():
+                trial = self._study.ask(self._distributions)
             params = self._params(trial)
             number = self._numbers.get(_key(params))
             if number is None:
@@ -172,7 +175,8 @@ class Study:
             state: `stopped` is never taken as complete; `infeasible` and `failed` get the worst
                 values and break a constraint.
             values: Metrics, as far as the trial got; all objectives where it is complete.
-            violation: By how much the trial breaks the limits; 0 where nobody knows.
+            violation: By how much the trial breaks the limits, as a share of them; 0 where nobody
+                knows, which counts as 1.
 
         Raises:
             ValueError: If no such trial is running, or a complete one lacks a finite objective.
@@ -234,19 +238,19 @@ class Study:
 
     def _given(self, params: Mapping[str, Any]) -> optuna.Trial:
         """Returns an Optuna trial with these parameters."""
-        encoded = {
-            p.name: _encoded(p.domain, params[p.name])
-            for p in self.space.searched
-            if p.name in params
-        }
-        self._study.enqueue_trial(encoded)
-        sampler = self._study.sampler
-        if not self._kind.needs_asking:  # spares the fit of a model
-            self._study.sampler = RandomSampler(seed=len(self._trials))
-        try:
-            return self._study.ask(self._distributions)
-        finally:
-            self._study.sampler = sampler
+        rng = random.Random(len(self._trials))  # noqa: S311  (for what the trial does not have)
+        self._study.enqueue_trial(
+            {
+                p.name: _encoded(
+                    p.domain, params[p.name] if p.name in params else p.domain.sample(rng)
+                )
+                for p in self.space.searched
+            }
+        )
+        trial = self._study.ask(self._distributions)
+        if self._kind.counts_generations:
+            _ = trial.relative_params
+        return trial
 
     def _make_sampler(self) -> BaseSampler:
         seed = random.Random(f"{self._settings.seed}/{len(self._trials)}").getrandbits(32)  # noqa: S311
@@ -265,6 +269,17 @@ class Study:
             listed = list(self.space.grid())
             rng.shuffle(listed)
             yield from listed
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Leaves the other cores to the trials; the small tensors of a model gain nothing from them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _key(params: Mapping[str, Any]) -> str:

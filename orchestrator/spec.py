@@ -91,6 +91,14 @@ class SweepSpec(Section):
             (*space.parameters, Parameter("seed", Choice(tuple(range(seed, seed + seeds)))))
         )
 
+    def values(self, setting: str) -> tuple[Any, ...]:
+        """Returns all values that trials may have of a setting that is no range."""
+        domain = self.space.domain(setting)
+        if domain is not None:
+            return domain.values() or ()
+        train, _ = _parse_train(self.train)
+        return (train.get(setting, FinetuneConfig.model_fields[setting].default),)
+
     def finetune_config(self, study: str, params: Mapping[str, Any]) -> FinetuneConfig:
         """Returns the configuration of one trial.
 

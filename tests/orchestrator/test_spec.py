@@ -1,0 +1,462 @@
+import importlib
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.settings import METRICS, parse_bytes
+from orchestrator.space import Choice, Fixed, Range
+from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.sweep_file import shipped_names
+from tinytl.backbones import BACKBONES
+from tinytl.config import FinetuneConfig
+from tinytl.data import DATASETS
+from tinytl.errors import ConfigError
+from tinytl.methods import METHODS
+
+BASE = """
+name: small
+datasets: [digits]
+objectives: {val_accuracy: max, peak_bytes: min}
+params:
+  backbone: proxyless_mobile
+  method: [last, tinytl-lite_residual]
+  resolution: [128, 224]
+  batch_size: 8
+  learning_rate: {low: 1e-4, high: 3e-3, log: true}
+  lite_residual:
+    width: {per_stage: [0, 1]}
+    groups: [2, 4]
+train: {epochs: 2, validation: 0.1}
+search: {sampler: random, trials: 5, seed: 3}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="sweep.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def base(write):
+    return write(BASE)
+
+
+def problems(path, *overrides, **options):
+    with pytest.raises(ConfigError) as caught:
+        load_spec(path, overrides, **options)
+    return caught.value.problems
+
+
+def test_every_form(write):
+    spec = load_spec(write(BASE))
+    domain = spec.space.domain
+    assert domain("backbone") == Fixed("proxyless_mobile")
+    assert domain("resolution") == Choice((128, 224))
+    assert domain("learning_rate") == Range(1e-4, 3e-3, log=True)
+    assert domain("lite_residual.groups") == Choice((2, 4))
+    widths = [p.name for p in spec.space.parameters if "width" in p.name]
+    assert widths == [f"lite_residual.width.{stage}" for stage in range(6)]
+    assert (spec.search.seed, spec.search.trials, spec.search.sampler) == (3, 5, "random")
+
+
+WIDTHS = [
+    ("1", {"lite_residual.width": Fixed(1.0)}),
+    ("[0, 1]", {"lite_residual.width": Choice((0.0, 1.0))}),
+    ("{low: 0, high: 2}", {"lite_residual.width": Range(0.0, 2.0)}),
+    (
+        "{per_stage: [0, 0.5, 1, 2]}",
+        {f"lite_residual.width.{i}": Choice((0.0, 0.5, 1.0, 2.0)) for i in range(6)},
+    ),
+    (
+        "{per_stage: {low: 0, high: 2, step: 1}}",
+        {f"lite_residual.width.{i}": Range(0.0, 2.0, step=1.0) for i in range(6)},
+    ),
+    (
+        "{stages: [1, 1, 0, 1, 2, 1]}",
+        {f"lite_residual.width.{i}": Fixed(float(w)) for i, w in enumerate([1, 1, 0, 1, 2, 1])},
+    ),
+    (
+        "{per_stage: 1, 2: [0, 2]}",
+        {
+            f"lite_residual.width.{i}": Choice((0.0, 2.0)) if i == 2 else Fixed(1.0)
+            for i in range(6)
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("form", "domains"), WIDTHS)
+def test_forms_of_the_width(base, form, domains):
+    spec = load_spec(base, [f"lite_residual.width={form}"])
+    found = {p.name: p.domain for p in spec.space.parameters if "width" in p.name}
+    assert found == domains
+
+
+OVERRIDES = [
+    ("resolution=[32, 48]", "backbone=proxyless_tiny", {"resolution": Choice((32, 48))}),
+    ("params.batch_size=4", "", {"batch_size": Fixed(4)}),
+    ("learning_rate=2e-4", "", {"learning_rate": Fixed(2e-4)}),
+    ("learning_rate.high=1e-2", "", {"learning_rate": Range(1e-4, 1e-2, log=True)}),
+    ("lite_residual.groups=2", "", {"lite_residual.groups": Fixed(2)}),
+    ("lite_residual.width.0=1", "", {"lite_residual.width.0": Fixed(1.0)}),
+    (
+        "lite_residual.width=2",
+        "lite_residual.width.5=[0, 1]",
+        {"lite_residual.width.4": Fixed(2.0), "lite_residual.width.5": Choice((0.0, 1.0))},
+    ),
+    (
+        "lite_residual.width={stages: [1, 1, 0, 1, 2, 1]}",
+        "lite_residual.width.2=0.5",
+        {"lite_residual.width.2": Fixed(0.5), "lite_residual.width.4": Fixed(2.0)},
+    ),
+    ("epochs=[2, 4]", "", {"epochs": Choice((2, 4))}),
+    ("norm=", "", {"norm": Fixed(None)}),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "domains"), OVERRIDES)
+def test_overrides(base, first, second, domains):
+    spec = load_spec(base, [text for text in (first, second) if text])
+    assert {name: spec.space.domain(name) for name in domains} == domains
+
+
+def test_overrides_of_sections(base):
+    overrides = ["search.sampler=tpe", "limits.peak_bytes=64MB", "tracking.uri=http://h:1"]
+    spec = load_spec(base, [*overrides, "name=b"], trials=9)
+    assert (spec.search.sampler, spec.search.trials) == ("tpe", 9)
+    assert (spec.limits.peak_bytes, spec.tracking.uri, spec.name) == (64_000_000, "http://h:1", "b")
+
+
+def test_a_parameter_moves_between_train_and_params(base):
+    spec = load_spec(base, ["epochs=7"])
+    assert "epochs" not in spec.train
+    assert spec.params["epochs"] == 7
+    back = load_spec(base, ["epochs=7", "train.epochs=9", "train.learning_rate=1e-3"])
+    assert back.train["epochs"] == 9
+    assert not {"epochs", "learning_rate"} & set(back.params)
+
+
+BROKEN = [
+    # unknown keys
+    ("serch.trials=3", "params: unknown parameter 'serch'"),
+    ("resolutoin=[32]", "did you mean 'resolution'?"),
+    ("search.smapler=gp", "search: unknown key 'smapler': choose one of sampler, scheduler"),
+    ("search.smapler=gp", "did you mean 'sampler'?"),
+    ("limits.memory=3", "limits: unknown key 'memory': choose one of hours, peak_bytes"),
+    ("train.epoch=3", "train: unknown setting 'epoch'"),
+    ("lite_residual.wdth=3", "params.lite_residual: unknown key 'wdth'"),
+    ("learning_rate.hihg=3", "params.learning_rate: unknown key 'hihg'"),
+    ("objectives.accuracy=max", "objectives: unknown metric 'accuracy': choose one of"),
+    ("backbone=proxyless_mobil", "params.backbone: unknown backbone 'proxyless_mobil'"),
+    ("method=[last, tinytl]", "params.method.1: unknown method 'tinytl'"),
+    ("search.sampler=cmaes", "search.sampler: input should be 'nsga2', 'tpe'"),
+    ("datasets=[digit]", "datasets: unknown dataset 'digit'"),
+    ("dataset=digits", "params: unknown parameter 'dataset'"),
+    ("seed=1", "params: unknown parameter 'seed'"),
+    # wrong types and values
+    ("resolution=big", "params.resolution: input should be a valid integer, but got 'big'"),
+    ("resolution=[128, '64']", "params.resolution.1: input should be a valid integer"),
+    ("resolution=[128, 4096]", "params.resolution.1: input should be less than or equal to 1024"),
+    ("batch_size=true", "params.batch_size: input should be a valid integer, but got True"),
+    ("batch_size=0", "params.batch_size: input should be greater than or equal to 1, but got 0"),
+    ("batch_size=[[1]]", "params.batch_size.0: input should be a valid integer, but got [1]"),
+    ("search.trials=0", "search.trials: input should be greater than or equal to 1"),
+    ("search.trials='9'", "search.trials: input should be a valid integer"),
+    ("search=nsga2", "search: must be a mapping, but got 'nsga2'"),
+    ("lite_residual=1", "params.lite_residual: must be a mapping of width, groups"),
+    ("lite_residual.width=-1", "params.lite_residual.width: input should be greater than"),
+    ("lite_residual.kernel_size=4", "params.lite_residual.kernel_size: input should be 1, 3, 5"),
+    ("datasets=digits", "datasets: input should be a valid list, but got 'digits'"),
+    ("name=a/b", "name: string should match pattern"),
+    ("name=3", "name: input should be a valid string, but got 3"),
+    ("objectives.peak_bytes=low", "objectives.peak_bytes: input should be 'max' or 'min'"),
+    ("objectives.peak_bytes=max", "objectives.peak_bytes: must be min, but got 'max'"),
+    # empty and doubled
+    ("resolution=[]", "params.resolution: a list of choices must hold at least one value"),
+    ("lite_residual.width={per_stage: []}", "params.lite_residual.width.0: a list of choices must"),
+    ("datasets=[]", "datasets: list should have at least 1 item"),
+    ("objectives={}", "objectives: dictionary should have at least 1 item"),
+    ("batch_size=[4, 4]", "params.batch_size: choices must differ from each other"),
+    ("datasets=[digits, digits]", "datasets: must differ from each other"),
+    ("objectives=", "objectives: required, but missing"),
+    # ranges
+    (
+        "learning_rate={low: 0.1, high: 0.01}",
+        "params.learning_rate: `low <= high` must hold, but got (low=0.1, high=0.01)",
+    ),
+    (
+        "dropout={low: 0, high: 0.5, log: true}",
+        "params.dropout: `low > 0` must hold for a logarithmic range, but got (low=0.0)",
+    ),
+    ("dropout={low: 0}", "params.dropout.high: required, but missing"),
+    ("dropout={low: 0, high: 2}", "params.dropout.high: input should be less than 1, but got 2"),
+    ("dropout={low: 0, high: 0.5, step: 0}", "params.dropout.step: must be a number greater than"),
+    ("batch_size={low: 1, high: 8, step: 0.5}", "batch_size.step: must be a whole number greater"),
+    ("learning_rate.step=0.1", "params.learning_rate: a range has a step or is logarithmic"),
+    ("learning_rate.log=3", "params.learning_rate.log: must be true or false, but got 3"),
+    ("crop_scale={low: null, high: 0.5}", "params.crop_scale: bounds must be numbers"),
+    ("optimizer={low: 1, high: 3}", "params.optimizer: a range needs a parameter that takes any"),
+    ("lite_residual.kernel_size={low: 3, high: 5}", "kernel_size: a range needs a parameter"),
+    # combinations
+    ("method=last", "params.lite_residual: no method of this sweep (last) has lite residual"),
+    ("lite_residual.width={stages: [1, 1]}", "must have one entry for each stage, but got 2"),
+    ("lite_residual.width={stages: 1}", "params.lite_residual.width.stages: must be a list"),
+    ("lite_residual.width.6=1", "params.lite_residual.width.6: unknown stage; the stages of"),
+    ("lite_residual.width={0: 1}", "params.lite_residual.width.1: required, but missing"),
+    ("resolution=[8, 224]", "params.resolution: must be at least"),
+    ("resolution={low: 8, high: 224}", "params.resolution: must be at least"),
+    ("train.validation=0", "train.validation: must be greater than 0 with sampler random"),
+    ("validation=[0, 0.1]", "params.validation: must be greater than 0 with sampler random"),
+    ("objectives.test_accuracy=max", "objectives.test_accuracy: the search must not see the test"),
+    ("search.trials=", "search.trials: required with sampler random, but missing"),
+    ("search.seeds=3", "search.seeds: must be 1 with sampler random, but got 3"),
+    (
+        "search.sampler=grid",
+        "params.learning_rate: sampler grid needs finitely many values, but got the range "
+        "(low=0.0001, high=0.003)",
+    ),
+    ("train.epochs=[1, 2]", "train.epochs: must be one value, but got [1, 2]; search it in params"),
+    ("train.method=last", "train.method: belongs in params; move it there"),
+    # limits
+    ("limits.peak_bytes=64 apples", "limits.peak_bytes: must be whole bytes: a number, or a text"),
+    ("limits.peak_bytes=0.5B", "limits.peak_bytes: must be whole bytes"),
+    ("limits.peak_bytes=1.2.3MB", "limits.peak_bytes: must be whole bytes"),
+    ("limits.peak_bytes=0", "limits.peak_bytes: input should be greater than 0, but got 0"),
+    ("limits.hours=0", "limits.hours: input should be greater than 0, but got 0"),
+    ("limits.hours=-2", "limits.hours: input should be greater than 0, but got -2"),
+    ("limits.hours=.inf", "limits.hours: input should be a finite number"),
+    # overrides themselves
+    ("resolution", "'resolution': an override must be key=value"),
+    ("=3", "'=3': an override must be key=value"),
+    ("batch_size.low=3", "'batch_size.low=3': 8 has no entry 'low'; set it as a whole"),
+    ("resolution.0=3", "'resolution.0=3': [128, 224] has no entry 0; set it as a whole"),
+    ("resolution=[1", "'resolution=[1'"),
+]
+
+
+@pytest.mark.parametrize(("override", "sentence"), BROKEN)
+def test_broken_rule(base, override, sentence):
+    found = problems(base, override)
+    assert any(sentence in problem for problem in found), found
+
+
+# a second problem that the one override causes as well
+CASCADES = {"method=last", "train.method=last", "lite_residual.width={per_stage: []}"}
+
+
+@pytest.mark.parametrize("override", sorted({o for o, _ in BROKEN} - CASCADES))
+def test_one_mistake_is_one_problem(base, override):
+    expected = 5 if override == "lite_residual.width={0: 1}" else 1
+    assert len(problems(base, override)) == expected
+
+
+def test_all_problems_at_once(base):
+    overrides = [
+        "name=a b",
+        "datasets=[nowhere]",
+        "objectives.accuracy=max",
+        "resolution=[]",
+        "method=lst",
+        "lite_residual.groups=0",
+        "train.epochs=0",
+        "search.trials=",
+        "limits.hours=0",
+        "tracking.port=3",
+    ]
+    found = problems(base, *overrides)
+    assert len(found) == len(overrides)
+    parts = [problem.partition(":")[0] for problem in found]
+    assert parts == [
+        "name", "limits.hours", "tracking", "params.method", "params.resolution",
+        "params.lite_residual.groups", "train.epochs", "datasets", "objectives", "search.trials",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["name", "datasets", "objectives", "params"])
+def test_missing_section(write, key):
+    lines = [line for line in BASE.splitlines() if not line.startswith(key)]
+    text = "\n".join(line for line in lines if key != "params" or not line.startswith(" "))
+    assert f"{key}: required, but missing" in problems(write(text))
+
+
+@pytest.mark.parametrize("key", ["backbone", "method", "resolution", "batch_size"])
+def test_missing_parameter(write, key):
+    text = "\n".join(line for line in BASE.splitlines() if not line.startswith(f"  {key}:"))
+    assert f"params.{key}: required, but missing" in problems(write(text))
+
+
+def test_given_in_both_params_and_train(write):
+    text = BASE.replace("epochs: 2", "epochs: 2, learning_rate: 1e-3")
+    found = problems(write(text))
+    assert found == ["params.learning_rate: is given in train too; remove one of the two"]
+
+
+NOT_A_SWEEP = [
+    ("", "a sweep file must be a mapping of its keys, but got None"),
+    ("- 1", "a sweep file must be a mapping of its keys, but got [1]"),
+    ("name: [a", "line 1"),
+    ("name: a\nname: b", "line 2: the key 'name' is given twice"),
+    ("params: {a: 1, a: 2}", "the key 'a' is given twice"),
+    ("params: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    ("a: &a [*a]", "unknown key 'a'"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), NOT_A_SWEEP)
+def test_not_a_sweep_file(write, text, sentence):
+    assert sentence in "\n".join(problems(write(text)))
+
+
+@pytest.mark.parametrize("name", ["flower102", "no/such/file.yaml", "digits.yml", ""])
+def test_missing_file_lists_what_is_shipped(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (problem,) = problems(name)
+    assert repr(name) in problem
+    assert all(shipped in problem for shipped in shipped_names())
+
+
+def test_binary_file(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"\x80\x02\xff\xfe")
+    assert "not a text file" in problems(str(path))[0]
+
+
+BYTES = [
+    ("64MB", 64 * 10**6),
+    ("36.5 MB", 36_500_000),
+    ("1GB", 10**9),
+    ("512KiB", 512 * 1024),
+    ("1.5 GiB", 3 * 2**29),
+    (" 7 b ", 7),
+    ("2kb", 2000),
+    (123, 123),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BYTES)
+def test_bytes(text, expected, base):
+    assert parse_bytes(text) == expected
+    assert load_spec(base, [f"limits.peak_bytes={text}"]).limits.peak_bytes == expected
+
+
+def test_own_dataset_needs_its_place(base, tmp_path):
+    assert load_spec(base, ["datasets=[my_flowers]"], data=tmp_path).datasets == ["my_flowers"]
+    assert "--data" in problems(base, "datasets=[my_flowers]")[0]
+
+
+def test_grid_with_validation_zero_may_use_the_test_images(base):
+    overrides = ["search={sampler: grid}", "train.validation=0", "learning_rate=1e-3"]
+    spec = load_spec(base, [*overrides, "objectives={test_accuracy: max, peak_bytes: min}"])
+    assert spec.objectives == {"test_accuracy": "max", "peak_bytes": "min"}
+    assert "there is none with validation 0" in problems(base, *overrides)[0]
+    with_validation = [*overrides, "train.validation=0.1", "objectives={test_accuracy: max}"]
+    assert "must not see the test images" in problems(base, *with_validation)[0]
+
+
+def test_seeds_multiply_the_grid(base):
+    overrides = ["search={sampler: grid, seed: 5}", "learning_rate=1e-3"]
+    once = load_spec(base, overrides)
+    thrice = load_spec(base, [*overrides, "search.seeds=3"])
+    assert once.space.size() == 2 * (1 + 2**6 * 2)
+    assert thrice.space.size() == 3 * once.space.size()
+    first = next(thrice.space.grid())
+    assert thrice.finetune_config("digits", first).seed == 5
+    assert {params["seed"] for params in thrice.space.grid()} == {5, 6, 7}
+    assert once.finetune_config("digits", next(once.space.grid())).seed == 5
+
+
+def test_norm_must_be_one_that_the_backbone_has(base, monkeypatch):
+    info = replace(BACKBONES["proxyless_mobile"], norms=("bn_frozen",))
+    monkeypatch.setitem(BACKBONES, "proxyless_mobile", info)
+    for override, path in (("norm=gn_ws", "params.norm"), ("train.norm=gn_ws", "train.norm")):
+        expected = f"{path}: 'gn_ws' is not available for proxyless_mobile: choose one of bn_frozen"
+        assert problems(base, override) == [expected]
+
+
+def test_stages_follow_the_backbone(base):
+    overrides = ["backbone=[proxyless_mobile, proxyless_tiny]", "resolution=224"]
+    spec = load_spec(base, overrides)
+    rng = random.Random(0)
+    for _ in range(50):
+        params = spec.space.sample(rng)
+        widths = [name for name in params if "width" in name]
+        modules = METHODS[params["method"]].uses_lite_residual
+        assert len(widths) == (BACKBONES[params["backbone"]].stages if modules else 0)
+    listed = [*overrides, "lite_residual.width={stages: [1, 1, 1, 1, 1, 1]}"]
+    assert "proxyless_tiny are 0 to 3" in problems(base, *listed)[0]
+
+
+def test_settings_of_a_trial(base):
+    spec = load_spec(base, ["lite_residual.width.3=0.5"])
+    pick = {
+        "method": "tinytl-lite_residual",
+        "resolution": 224,
+        "learning_rate": 2e-4,
+        "lite_residual.groups": 4,
+    }
+    params = spec.space.walk(lambda name, domain: pick.get(name, 1.0))
+    config = spec.finetune_config("digits", params)
+    assert config == FinetuneConfig(
+        dataset="digits",
+        backbone="proxyless_mobile",
+        method="tinytl-lite_residual",
+        resolution=224,
+        batch_size=8,
+        learning_rate=2e-4,
+        epochs=2,
+        validation=0.1,
+        seed=3,
+        lite_residual={"width": (1, 1, 1, 0.5, 1, 1), "groups": 4},
+    )
+    last = spec.space.walk(lambda name, domain: (pick | {"method": "last"})[name])
+    assert spec.finetune_config("digits", last).lite_residual is None
+
+
+ROUND_TRIPS = [[], ["name=1e5x"], ["tracking.experiment='1e5'"], ["lite_residual.width.0=[0, 2]"]]
+
+
+@pytest.mark.parametrize("overrides", [*ROUND_TRIPS, *([a] for a, b, _ in OVERRIDES if not b)])
+def test_resolved_file_says_the_same(base, write, overrides):
+    spec = load_spec(base, overrides)
+    again = load_spec(write(spec.resolved_yaml(), "resolved.yaml"))
+    assert again == spec
+    assert again.space == spec.space
+    assert again.resolved_yaml() == spec.resolved_yaml()
+
+
+def test_a_spec_cannot_be_changed(base):
+    spec = load_spec(base)
+    with pytest.raises(ValueError, match="frozen"):
+        spec.name = "other"
+    assert SweepSpec.model_validate(spec.model_dump()) == spec
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_sweep_files(name, write):
+    spec = load_spec(name)
+    assert spec.name == name
+    assert load_spec(write(spec.resolved_yaml())) == spec
+    assert set(spec.datasets) <= set(DATASETS)
+    assert set(spec.objectives) <= set(METRICS)
+    rng = random.Random(0)
+    for _ in range(100):
+        params = spec.space.sample(rng)
+        config = spec.finetune_config(spec.datasets[0], params)
+        assert config.method in METHODS
+        modules = METHODS[config.method].uses_lite_residual
+        assert (config.lite_residual is not None) == modules
+        if modules:
+            assert len(config.lite_residual.width) == BACKBONES[config.backbone].stages
+
+
+def test_all_shipped_files_are_tested():
+    folder = Path(importlib.import_module("search_spaces").__file__).parent
+    assert {path.stem for path in folder.glob("*.y*ml")} == set(shipped_names())
+    assert {"digits", "cifar10_proxyless_w0.25", "flowers102"} <= set(shipped_names())

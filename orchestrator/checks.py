@@ -1,6 +1,6 @@
 """Rules that hold between the parts of a sweep file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -36,7 +36,7 @@ class Draft:
         """Returns the values that a setting may take in the sweep, from params or train."""
         return Fixed(self.train[name]) if name in self.train else self.space.domain(name)
 
-    def values(self, name: str) -> tuple[Any, ...]:
+    def values(self, name: str) -> Sequence[Any]:
         """Returns the values of a setting that is no range; none where it is not given."""
         domain = self.domain(name)
         return (domain.values() or ()) if domain else ()
@@ -150,7 +150,7 @@ def _accuracy(draft: Draft) -> Iterator[str]:
         )
     if lowest(validation) == 0 and grid and "val_accuracy" in objectives:
         yield "objectives.val_accuracy: there is none with validation 0; give test_accuracy"
-    if "test_accuracy" in objectives and not (grid and validation.values() == (0,)):
+    if "test_accuracy" in objectives and not (grid and set(validation.values() or [None]) == {0}):
         yield (
             "objectives.test_accuracy: the search must not see the test images; give val_accuracy, "
             "or sampler grid with validation 0"

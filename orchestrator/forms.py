@@ -28,6 +28,7 @@ from tinytl.methods import METHODS
 
 MODULES = "lite_residual"
 WIDTH = f"{MODULES}.width"
+MOST_VALUES = 100_000  # of a range that can be counted off
 
 _RUN_FIELDS = {
     name: field
@@ -155,6 +156,12 @@ def _parse_range(name: str, form: Mapping[str, Any], path: str) -> Range:
         problems += _bound_problems(**bounds, log=log, path=path)
     if problems:
         raise ConfigError(problems)
+    spacing = step or (1 if kind is int else None)
+    if spacing is not None and (bounds["high"] - bounds["low"]) / spacing > MOST_VALUES:
+        raise ConfigError(
+            f"{path}: a range must hold at most {MOST_VALUES} values, but got {dict(form)!r}; "
+            "give a larger step or closer bounds"
+        )
     return Range(**bounds, log=log, step=step if step is None else kind(step))
 
 

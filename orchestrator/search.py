@@ -286,13 +286,12 @@ def _key(params: Mapping[str, Any]) -> str:
     return json.dumps(params, sort_keys=True)
 
 
-def _ordered(domain: Domain) -> tuple[Any, ...] | None:
-    """Returns the values of a domain of numbers that can be counted off, from the smallest."""
-    if isinstance(domain, Range) and domain.log:
-        return None
+def _ordered(domain: Domain) -> list[Any] | None:
+    """Returns the numbers of a choice, or of a range with a step, from the smallest."""
     values = domain.values()
-    numbers = values is not None and all(isinstance(value, int | float) for value in values)
-    return tuple(sorted(values)) if values and numbers else None
+    if values is None or (isinstance(domain, Range) and (domain.whole or domain.log)):
+        return None
+    return sorted(values) if all(isinstance(value, int | float) for value in values) else None
 
 
 def _distribution(domain: Domain) -> BaseDistribution:
@@ -303,11 +302,12 @@ def _distribution(domain: Domain) -> BaseDistribution:
     ordered = _ordered(domain)
     if ordered is not None:
         return IntDistribution(0, len(ordered) - 1)
-    if isinstance(domain, Range):
-        if domain.whole:
-            return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
+    if not isinstance(domain, Range):
+        return CategoricalDistribution(domain.values())
+    if not domain.whole:
         return FloatDistribution(domain.low, domain.high, log=domain.log)
-    return CategoricalDistribution(domain.values())
+    low, high, step = int(domain.low), int(domain.high), int(domain.step or 1)
+    return IntDistribution(low, high - (high - low) % step, log=domain.log, step=step)
 
 
 def _encoded(domain: Domain, value: Any) -> Any:

@@ -67,7 +67,7 @@ class SearchSettings(Section):
     sampler: Sampler = "nsga2"
     trials: Annotated[int, Field(ge=1)] | None = None
     seeds: Annotated[int, Field(ge=1)] = 1
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     scheduler: Literal["none", "halving"] = "none"
     workers: Annotated[int, Field(ge=1)] | None = None
 

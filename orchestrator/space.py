@@ -3,7 +3,7 @@
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ class Fixed:
 
     value: Any
 
-    def values(self) -> tuple[Any, ...]:
+    def values(self) -> Sequence[Any]:
         """Returns all values of the domain, in order."""
         return (self.value,)
 
@@ -32,7 +32,7 @@ class Choice:
 
     choices: tuple[Any, ...]
 
-    def values(self) -> tuple[Any, ...]:
+    def values(self) -> Sequence[Any]:
         """Returns all values of the domain, in order."""
         return self.choices
 
@@ -65,10 +65,10 @@ class Range:
         """Whether only whole numbers are in the range."""
         return isinstance(self.low, int)
 
-    def values(self) -> tuple[Any, ...] | None:
+    def values(self) -> Sequence[Any] | None:
         """Returns all values of the domain, in order, or None where it is continuous."""
         if self.whole:
-            return tuple(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
         if self.step is None:
             return (self.low,) if self.low == self.high else None
         # both rounded: 0.1 + 2 * 0.1 is the 0.3 that people mean

@@ -91,7 +91,7 @@ class SweepSpec(Section):
             (*space.parameters, Parameter("seed", Choice(tuple(range(seed, seed + seeds)))))
         )
 
-    def values(self, setting: str) -> tuple[Any, ...]:
+    def values(self, setting: str) -> Sequence[Any]:
         """Returns all values that trials may have of a setting that is no range."""
         domain = self.space.domain(setting)
         if domain is not None:

@@ -34,7 +34,7 @@ def small_space():
             Parameter("method", Choice(("last", "tinytl-lite_residual"))),
             Parameter("resolution", Choice((24, 32))),
             Parameter("dropout", Range(0.0, 0.1, step=0.1)),
-            Parameter("lite_residual.groups", Choice((2, 4)), has_modules),
+            Parameter("lite_residual.groups", Range(2, 5, step=2), has_modules),
         )
     )
 

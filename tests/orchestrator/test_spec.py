@@ -202,6 +202,8 @@ BROKEN = [
     ("learning_rate.step=0.1", "params.learning_rate: a range has a step or is logarithmic"),
     ("learning_rate.log=3", "params.learning_rate.log: must be true or false, but got 3"),
     ("crop_scale={low: null, high: 0.5}", "params.crop_scale: bounds must be numbers"),
+    ("epochs={low: 1, high: 9000000}", "params.epochs: a range must hold at most 100000 values"),
+    ("dropout={low: 0, high: 0.5, step: 1e-9}", "params.dropout: a range must hold at most"),
     ("optimizer={low: 1, high: 3}", "params.optimizer: a range needs a parameter that takes any"),
     ("lite_residual.kernel_size={low: 3, high: 5}", "kernel_size: a range needs a parameter"),
     # combinations
@@ -460,3 +462,11 @@ def test_all_shipped_files_are_tested():
     folder = Path(importlib.import_module("search_spaces").__file__).parent
     assert {path.stem for path in folder.glob("*.y*ml")} == set(shipped_names())
     assert {"digits", "cifar10_proxyless_w0.25", "flowers102"} <= set(shipped_names())
+
+
+def test_values_of_a_setting(base):
+    spec = load_spec(base)
+    assert tuple(spec.values("resolution")) == (128, 224)
+    assert tuple(spec.values("epochs")) == (2,)
+    assert tuple(spec.values("execution")) == (FinetuneConfig.model_fields["execution"].default,)
+    assert tuple(spec.values("learning_rate")) == ()

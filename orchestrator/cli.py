@@ -5,11 +5,11 @@ that `tinytl memory` needs no ray, optuna or mlflow, and other packages can add 
 """
 
 import sys
-from importlib.metadata import entry_points
-from typing import Any
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
 
-import click
 import typer
+import typer.core
 from rich.console import Console
 
 from tinytl.errors import TinyTLError
@@ -18,39 +18,48 @@ GROUP = "tinytl.commands"
 USER_ERROR = 2
 
 
-class _Commands(click.Group):
+class _Commands(typer.core.TyperGroup):
     """Finds the sub-commands among the installed entry points."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return sorted({point.name for point in entry_points(group=GROUP)})
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         for point in entry_points(group=GROUP, name=cmd_name):
-            app = typer.Typer(add_completion=False)
+            app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
             app.command(name=cmd_name)(point.load())
             return typer.main.get_command(app)
         return None
 
 
-@click.command(
+app = typer.Typer(
     cls=_Commands,
-    help="Sweeps of memory-efficient transfer learning: accuracy against measured memory.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
-@click.option("--debug", is_flag=True, help="Show where an error was raised.")
-@click.version_option(package_name="tinytl-orchestrator")
-@click.pass_context
-def app(ctx: click.Context, debug: bool) -> None:
-    """Takes the options that come before the sub-command."""
-    ctx.obj = {"debug": debug}
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Sweeps of memory-efficient transfer learning: accuracy against measured memory."""
+    if show_version:
+        typer.echo(version("tinytl-orchestrator"))
+        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> Any:
     """Runs the command line; a user's mistake ends in its sentence and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
     try:
-        return app(arguments, prog_name="tinytl")
+        # anywhere on the line, as people add it to the command that failed
+        return app([word for word in arguments if word != "--debug"], prog_name="tinytl")
     except TinyTLError as error:
-        if "--debug" in arguments:
+        if debug:
             raise
         console = Console(stderr=True)
         for line in str(error).splitlines():

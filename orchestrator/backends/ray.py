@@ -61,6 +61,7 @@ def run(sweep: Sweep, *, address: str | None = None) -> None:
                 storage_path=str(directory / "tune"),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
         if problem := searcher.problem or scheduler.problem:
@@ -126,11 +127,18 @@ class _Trainable(tune.Trainable):
         self._reports = iter(())
 
 
-class _Searcher(Searcher):
+class _Unsaved:
+    """What Tune saves of an object for its own restore, which is not used: nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Searcher(_Unsaved, Searcher):
     """Passes Tune's question for a trial on to the sweep."""
 
     def __init__(self, sweep: Sweep) -> None:
-        super().__init__(metric="epoch", mode="max")
+        super().__init__(metric="training_iteration", mode="max")
         self._sweep = sweep
         self._names: dict[str, str] = {}
         self.problem: TinyTLError | None = None
@@ -156,13 +164,13 @@ class _Searcher(Searcher):
             self._sweep.fail(name, f"its process died {_RETRIES + 1} times")
 
     def save(self, checkpoint_path: str) -> None:
-        """Does nothing: the sweep's own record is what a resumed sweep starts from."""
+        """Does nothing: a resumed sweep starts from its own record."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Does nothing, see `save`."""
 
 
-class _Scheduler(FIFOScheduler):
+class _Scheduler(_Unsaved, FIFOScheduler):
     """Passes reports on to the sweep, which says whether their trial goes on."""
 
     def __init__(self, sweep: Sweep) -> None:

@@ -77,8 +77,8 @@ def memory(
     if as_json:
         typer.echo(json.dumps(numbers, indent=2))
         return
-    table = Table(title=f"{backbone}, {method}, batch {batch_size}, {resolution} px")
-    table.add_column("memory of a training step")
+    table = Table()
+    table.add_column(f"{backbone}, {method}, batch {batch_size}, {resolution} px")
     table.add_column("MB", justify="right")
     for name, value in numbers.items():
         table.add_row(name.removesuffix("_bytes").replace("_", " "), f"{value / 1e6:.1f}")

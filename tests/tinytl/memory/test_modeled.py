@@ -1,0 +1,101 @@
+"""The paper's count, against the reference's own output and against a count by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tinytl.backbones import BACKBONES, Network
+from tinytl.backbones.insertion import insert_lite_residuals
+from tinytl.config import LiteResidualConfig
+from tinytl.engine.convert import convert
+from tinytl.errors import ConfigError
+from tinytl.memory.modeled import modeled_bytes
+from tinytl.methods import METHODS
+
+
+@pytest.mark.real_data
+def test_every_row_of_the_reference(shared_dir: Path) -> None:
+    rows = json.loads((shared_dir / "reference" / "memory_modeled.json").read_text())
+    with torch.device("meta"):
+        network = BACKBONES["proxyless_mobile"].build("gn_ws", 102, 0.0)
+        insert_lite_residuals(network, LiteResidualConfig(width=1, groups=2, kernel_size=5))
+    for row in rows:
+        METHODS[row["method"]].apply(network)
+        trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        assert trained == row["trainable_parameters"]
+        counted = modeled_bytes(network, row["resolution"], row["batch_size"])
+        assert counted == pytest.approx(row["memory_cost_bytes"], rel=1e-6)
+    assert len(rows) == 72
+
+
+# Tables 2 and figures 3 and 5 of the paper, in MB.
+PAPER = [
+    ("last", 8, 224, 31), ("tinytl-bias", 8, 224, 32), ("bn+last", 8, 224, 192),
+    ("full", 8, 224, 391), ("tinytl-lite_residual+bias", 8, 224, 37),
+    ("tinytl-lite_residual+bias", 8, 320, 65), ("tinytl-lite_residual+bias", 1, 320, 17),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "batch_size", "resolution", "megabytes"), PAPER)
+def test_the_papers_figures(
+    method: str, batch_size: int, resolution: int, megabytes: int
+) -> None:
+    with torch.device("meta"):
+        network = BACKBONES["proxyless_mobile"].build("gn_ws", 102, 0.0)
+        insert_lite_residuals(network, LiteResidualConfig())
+    METHODS[method].apply(network)
+    assert round(modeled_bytes(network, resolution, batch_size) / 1e6) == megabytes
+
+
+class Small(Network):
+    """A network that can be counted by hand: 4 x 4 images, two channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1, bias=False)
+        self.norm = nn.GroupNorm(1, 2)
+        self.act = nn.ReLU()
+        self.classifier = nn.Linear(2, 5)
+        self.insertion_points = ()
+        self.residual_blocks = ("norm",)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.act(self.norm(self.conv(input))).mean((2, 3)))
+
+
+IMAGE, HIDDEN = 3 * 16 * 4, 2 * 16 * 4
+BY_HAND = [
+    # convolution: its input and output are the peak; all but the classifier is frozen
+    ("last", 15 * 4 + 10, IMAGE + HIDDEN),
+    # the norm keeps its input, holds it as the residual, and has it as its temporary
+    ("bn+last", 19 * 4 + 6, max(IMAGE + HIDDEN, HIDDEN + HIDDEN)),
+    ("full", 25 * 4, IMAGE + HIDDEN + HIDDEN),
+]
+
+
+@pytest.mark.parametrize("execution", ["plain", "saving"])
+@pytest.mark.parametrize(("method", "parameter_bytes", "peak_bytes"), BY_HAND)
+def test_a_count_by_hand(
+    method: str, parameter_bytes: int, peak_bytes: int, execution: str
+) -> None:
+    network = Small()
+    METHODS[method].apply(network)
+    if execution == "saving":
+        convert(network)
+    kept = {"last": 0, "bn+last": HIDDEN, "full": IMAGE + HIDDEN}[method]
+    at_activation = kept + HIDDEN
+    bits = 0 if method == "last" else 2 * 16 // 8
+    at_classifier = kept + bits + 2 * 4 + 5 * 4
+    peak = max(peak_bytes, at_activation, at_classifier)
+    assert modeled_bytes(network, 4, 1) == parameter_bytes + peak
+    assert modeled_bytes(network, 4, 3) == parameter_bytes + 3 * peak
+
+
+def test_an_unknown_parametrized_layer_raises_with_its_name() -> None:
+    network = Small()
+    network.act = nn.PReLU()
+    with pytest.raises(ConfigError, match="PReLU"):
+        modeled_bytes(network, 4, 1)

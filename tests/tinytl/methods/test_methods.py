@@ -1,0 +1,90 @@
+"""Conformance: every method trains what it declares and nothing else, on every backbone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tinytl.backbones import BACKBONES, Network
+from tinytl.backbones.insertion import insert_lite_residuals
+from tinytl.config import LiteResidualConfig
+from tinytl.engine.convert import convert
+from tinytl.methods import METHODS
+
+# What each method trains, as globs of parameter names of a network with modules, by hand.
+LITE = "lite_residual"
+
+
+def expected(method: str, name: str) -> bool:
+    if name.startswith("classifier."):
+        return True
+    inside, bias, norm = LITE in name, name.endswith(".bias"), "norm" in name
+    return {
+        "last": False,
+        "bn+last": norm,
+        "tinytl-bias": bias,
+        "tinytl-lite_residual": inside,
+        "tinytl-lite_residual+bias": (inside or bias) and "final_norm.bias" not in name,
+        "full": True,
+    }[method]
+
+
+def build(backbone: str, norm: str) -> Network:
+    network = BACKBONES[backbone].build(norm, 10, 0.0)
+    insert_lite_residuals(network, LiteResidualConfig())
+    return network
+
+
+@pytest.mark.parametrize("norm", ["gn_ws", "bn_frozen"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", METHODS)
+def test_declared_parameters_are_marked(method: str, backbone: str, norm: str) -> None:
+    with torch.device("meta"):
+        network = build(backbone, norm)
+    METHODS[method].apply(network)
+    marked = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert marked == {name for name, _ in network.named_parameters() if expected(method, name)}
+
+
+@pytest.mark.parametrize("execution", ["plain", "saving"])
+@pytest.mark.parametrize("norm", ["gn_ws", "bn_frozen"])
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_declared_parameters_move_in_a_step(
+    method: str, norm: str, execution: str
+) -> None:
+    torch.manual_seed(0)
+    network = build("proxyless_tiny", norm)
+    for module in network.modules():
+        if hasattr(module, "final_norm"):  # a zero scale would hold the gradient back
+            torch.nn.init.ones_(module.final_norm.weight)
+    METHODS[method].apply(network)
+    if execution == "saving":
+        convert(network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    F.cross_entropy(network(torch.randn(4, 3, 32, 32)), torch.tensor([0, 1, 2, 3])).backward()
+    optimizer.step()
+    moved = {name for name, v in network.state_dict().items() if not torch.equal(v, before[name])}
+    assert moved == {name for name, _ in network.named_parameters() if expected(method, name)}
+
+
+@pytest.mark.parametrize("norm", ["gn_ws", "bn_frozen"])
+@pytest.mark.parametrize("method", METHODS)
+def test_saving_gives_the_plain_networks_gradients(method: str, norm: str) -> None:
+    torch.manual_seed(0)
+    network = build("proxyless_tiny", norm).double()
+    for parameter in network.parameters():  # no zero scales, no equal biases
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    METHODS[method].apply(network)
+    images, labels = torch.randn(3, 3, 33, 33, dtype=torch.float64), torch.tensor([1, 2, 3])
+
+    def gradients() -> dict[str, torch.Tensor]:
+        network.zero_grad()
+        F.cross_entropy(network(images), labels, label_smoothing=0.1).backward()
+        return {n: p.grad.clone() for n, p in network.named_parameters() if p.requires_grad}
+
+    plain = gradients()
+    convert(network)
+    for name, gradient in gradients().items():
+        error = (gradient - plain[name]).abs().max() / plain[name].abs().max()
+        assert error < 1e-10, name

@@ -137,20 +137,28 @@ def _search(draft: Draft) -> Iterator[str]:
 def _accuracy(draft: Draft) -> Iterator[str]:
     """Accuracy comes from validation images, except in a grid, which learns nothing from it."""
     search: SearchSettings | None = draft.sections.get("search")
-    if search is None:
+    several = [
+        name
+        for name in ("validation", "eval_images")
+        if draft.domain(name) is not None and len(draft.values(name)) != 1
+    ]
+    for name in several:
+        yield f"params.{name}: must be one value: accuracies on other images do not compare"
+    if search is None or "validation" in several:
         return
     objectives = draft.sections.get("objectives", {})
-    default = FinetuneConfig.model_fields["validation"].default
-    validation = draft.domain("validation") or Fixed(default)
+    (validation,) = draft.values("validation") or [
+        FinetuneConfig.model_fields["validation"].default
+    ]
     grid = search.sampler == "grid"
-    if lowest(validation) == 0 and not grid:
+    if validation == 0 and not grid:
         yield (
             f"{draft.path('validation')}: must be greater than 0 with sampler {search.sampler}, "
             "but got 0: without validation images the search would see the test images"
         )
-    if lowest(validation) == 0 and grid and "val_accuracy" in objectives:
+    if validation == 0 and grid and "val_accuracy" in objectives:
         yield "objectives.val_accuracy: there is none with validation 0; give test_accuracy"
-    if "test_accuracy" in objectives and not (grid and set(validation.values() or [None]) == {0}):
+    if "test_accuracy" in objectives and not (grid and validation == 0):
         yield (
             "objectives.test_accuracy: the search must not see the test images; give val_accuracy, "
             "or sampler grid with validation 0"

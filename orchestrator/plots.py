@@ -15,7 +15,6 @@ from orchestrator.pareto import (
     shown,
     widths,
 )
-from orchestrator.record import write_atomically
 
 # Okabe and Ito's colours, told apart by people with any kind of colour vision, and a symbol as
 # well; fixed for the known methods, so that the pictures of two sweeps compare at a glance
@@ -59,11 +58,17 @@ def write_pictures(
 ) -> None:
     """Writes `front.html`, `front.png` and `front.csv` into the directory, each atomically."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / "front.html", plot_html(candidates, objectives, title))
-    write_atomically(directory / "front.csv", front_csv(front(candidates, objectives), objectives))
-    partial = directory / "front.png.partial"
-    partial.write_bytes(plot_png(candidates, objectives, title))
-    partial.replace(directory / "front.png")
+    table = front_csv(front(candidates, objectives), objectives)
+    page = plot_html(candidates, objectives, title)
+    for name, content in (
+        # a path that is no valid text may be part of a name: shown with ?, not refused
+        ("front.html", page.encode("utf-8", "replace")),
+        ("front.csv", table.encode("utf-8", "replace")),
+        ("front.png", plot_png(candidates, objectives, title)),
+    ):
+        partial = directory / f"{name}.partial"
+        partial.write_bytes(content)
+        partial.replace(directory / name)
 
 
 def plot_html(candidates: Sequence[Point], objectives: Objectives, title: str) -> str:
@@ -259,5 +264,6 @@ def _ticks(values: Sequence[float]) -> list[float]:
 
 
 def _plain(text: str) -> str:
-    """The text as matplotlib shall draw it: `$` starts no formula."""
-    return text.replace("$", r"\$")
+    """The text as matplotlib can draw it, in one line; `$` starts no formula."""
+    text = text.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")

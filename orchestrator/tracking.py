@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from orchestrator.background import Worker
 from orchestrator.mirror import Mirror, Run, Update
@@ -31,6 +31,7 @@ MLFLOW_SETTINGS = {
 _MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
 _MAX_PARAMS_PER_BATCH, _MAX_METRICS_PER_BATCH = 100, 800
 _PROXIED = "mlflow-artifacts:/"
+_SQLITE = "sqlite:///"
 
 
 class Tracker:
@@ -50,7 +51,7 @@ class Tracker:
         objectives: Metric names and modes.
         limits: The sweep's limits, for the hypervolume's reference.
         uri: An MLflow tracking URI; None keeps the store in the sweep's directory, where it can be
-            moved and copied together with it.
+            moved and copied together with it. The artifacts of an sqlite store lie beside it.
 
     Attributes:
         problem: What keeps the store behind at the moment, in one sentence, or None.
@@ -72,14 +73,14 @@ class Tracker:
         self._experiment = experiment
         self._objectives = dict(objectives)
         self._limits = dict(limits)
-        self._uri = uri
+        self._uri = _absolute(uri)
         self._mirror: Mirror | None = None
         self._worker = Worker(self._update, self._on_error, name="mlflow-tracker")
 
     @property
     def store_uri(self) -> str:
         """The store's URI, without user and password."""
-        return _public(self._uri) or f"sqlite:///{self._directory / STORE_FILE}"
+        return _public(self._uri) or f"{_SQLITE}{self._directory / STORE_FILE}"
 
     def start(self) -> None:
         """Starts to follow the event log."""
@@ -121,10 +122,9 @@ class Tracker:
         return self._mirror.update(last)
 
     def _connect(self) -> Mirror:
-        local = None if self._uri else self._directory
         return Mirror(
             self._directory,
-            _Store(self._uri or self.store_uri, local, self._experiment, self._sweep),
+            _Store(self._uri or self.store_uri, self._experiment, self._sweep),
             sweep=self._sweep,
             store=_public(self._uri),
             objectives=self._objectives,
@@ -137,38 +137,38 @@ class _Store:
 
     Args:
         uri: The tracking URI.
-        directory: The sweep's directory where the store lives in it, None for any other store.
         experiment: Name of the experiment.
         sweep: The sweep's id.
     """
 
-    def __init__(self, uri: str, directory: Path | None, experiment: str, sweep: str) -> None:
+    def __init__(self, uri: str, experiment: str, sweep: str) -> None:
         os.environ.update(MLFLOW_SETTINGS)
         # takes seconds to import, which belong to this thread and not to the command's start
         from mlflow import MlflowClient
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        if directory is not None:
+        file = sqlite_file(uri)
+        if file is not None:
             # 15 times faster than the default journal, and read by the UI's server meanwhile
-            with closing(sqlite3.connect(directory / STORE_FILE)) as database:
+            with closing(sqlite3.connect(file)) as database:
                 database.execute("PRAGMA journal_mode=WAL")
         self._client = MlflowClient(tracking_uri=uri)
-        self._directory = directory
+        self._local_artifacts = file.parent / ARTIFACTS_FOLDER if file else None
         # the store's query language has no way to escape a quote
-        self._sweep = quote(sweep, safe=" +:@")
+        self._sweep = quote(_text(sweep, _MAX_KEY), safe=" +:@")
         self.experiment_id = self._find_experiment(experiment)
         self._runs = self._find_runs()
 
     def study(self, study: str, began: float) -> Run:
         """Returns the study's parent run."""
-        return self._find_or_create((study, ""), study, began, {"tinytl.study": study})
+        return self._find_or_create(study, began, {"tinytl.study": study})
 
     def trial(self, parent: Run, asked: Asked) -> Run:
         """Returns the trial's run below its study's."""
         tags = {"tinytl.study": asked.study, "tinytl.trial": asked.trial}
         tags["mlflow.parentRunId"] = parent.id
-        return self._find_or_create((asked.study, asked.trial), asked.trial, asked.time, tags)
+        return self._find_or_create(asked.trial, asked.time, tags)
 
     def log(self, run: Run, update: Update) -> None:
         """Logs params, metrics and tags, as few batches as the store's limits allow."""
@@ -204,9 +204,9 @@ class _Store:
     @contextmanager
     def artifacts(self, run: Run) -> Iterator[Path]:
         """Gives a folder whose files become artifacts of the run."""
-        if self._directory is not None and run.artifact_uri.startswith(_PROXIED):
+        if self._local_artifacts is not None and run.artifact_uri.startswith(_PROXIED):
             # the server of `tinytl ui` serves this folder, wherever the sweep has been moved to
-            folder = self._directory / ARTIFACTS_FOLDER / run.artifact_uri.removeprefix(_PROXIED)
+            folder = self._local_artifacts / run.artifact_uri.removeprefix(_PROXIED)
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
             return
@@ -218,11 +218,11 @@ class _Store:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is not None:
             return experiment.experiment_id
-        location = f"{_PROXIED}runs" if self._directory is not None else None
+        location = f"{_PROXIED}runs" if self._local_artifacts else None
         return self._client.create_experiment(name, artifact_location=location)
 
     def _find_runs(self) -> dict[tuple[str, str], Run]:
-        runs = {}
+        runs: dict[tuple[str, str], Run] = {}
         token: str | None = ""
         while token is not None:
             page = self._client.search_runs(
@@ -230,22 +230,30 @@ class _Store:
                 f"tags.\"tinytl.sweep\" = '{self._sweep}'",
                 page_token=token or None,
             )
-            for run in page:
-                key = (run.data.tags["tinytl.study"], run.data.tags.get("tinytl.trial", ""))
-                runs[key] = _known(run)
+            runs |= {_identity(run.data.tags): _known(run) for run in page}
             token = page.token or None
         return runs
 
-    def _find_or_create(
-        self, key: tuple[str, str], name: str, began: float, tags: dict[str, str]
-    ) -> Run:
+    def _find_or_create(self, name: str, began: float, tags: dict[str, str]) -> Run:
+        tags = {"tinytl.sweep": self._sweep} | {
+            name: _text(value, _MAX_TAG) for name, value in tags.items()
+        }
+        key = _identity(tags)
         if key not in self._runs:
-            tags = {"tinytl.sweep": self._sweep, **tags}
             run = self._client.create_run(
                 self.experiment_id, _milliseconds(began), tags, _text(name, _MAX_KEY)
             )
             self._runs[key] = _known(run)
         return self._runs[key]
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Returns the file of an sqlite store, or None for any other."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def _identity(tags: Mapping[str, str]) -> tuple[str, str]:
+    return tags["tinytl.study"], tags.get("tinytl.trial", "")
 
 
 def _known(run: Any) -> Run:
@@ -267,8 +275,10 @@ def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
+def _absolute(uri: str | None) -> str | None:
+    file = sqlite_file(uri) if uri else None
+    return f"{_SQLITE}{file.resolve()}" if file else uri
+
+
 def _public(uri: str | None) -> str | None:
-    if uri is None:
-        return None
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return uri and re.sub(r"//[^/@]*@", "//", uri)

@@ -38,16 +38,15 @@ def ui(
         _print_links(console, links(cursor, str(cursor.store)))
         return
     port = choose_port(host, port)
-    # as on Ctrl-C, so that no way of ending this process leaves the server behind
-    for sign in (signal.SIGTERM, signal.SIGHUP):
+    # also SIGINT: a shell that starts us in the background has it ignored
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, signal.default_int_handler)
     try:
-        with console.status(f"starting the MLflow server for {directory}") as status:
-            with serve(directory, cursor, host, port) as server:
-                status.stop()
-                _print_links(console, links(cursor, server.url))
-                console.print("Ctrl-C ends it.")
-                server.wait()
+        console.print(f"starting the MLflow server for {directory} ...")
+        with serve(directory, cursor, host, port) as server:
+            _print_links(console, links(cursor, server.url))
+            console.print("Ctrl-C ends it.")
+            server.wait()
     except KeyboardInterrupt:
         console.print("The server is stopped.")
 
@@ -78,6 +77,6 @@ def _last_change(sweep: Path) -> float:
     return max(file.stat().st_mtime for file in files if file.exists())
 
 
-def _print_links(console: Console, links: dict[str, str]) -> None:
-    for study, link in links.items():
-        console.print(f"{study}: {link}", soft_wrap=True, highlight=False, markup=False)
+def _print_links(console: Console, links: list[tuple[str, str]]) -> None:
+    for what, link in links:
+        console.print(f"{what}: {link}", soft_wrap=True, highlight=False, markup=False)

@@ -1,5 +1,6 @@
 """Ports: finding a free one, and saying who holds one that is not."""
 
+import contextlib
 import errno
 import socket
 from pathlib import Path
@@ -38,15 +39,20 @@ def holder(port: int) -> str | None:
     """Returns which process listens on the port, or None where /proc does not tell."""
     inodes = _listening_inodes(port)
     for process in Path("/proc").glob("[0-9]*") if inodes else ():
-        try:
-            links = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
-            if links & inodes:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                command = b" ".join(words).decode(errors="replace").strip()
-                return f"process {process.name} ({command[:80]})"
-        except OSError:  # it has ended, or belongs to somebody else
-            continue
+        if inodes & _open_files(process):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            command = b" ".join(words).decode(errors="replace").strip()
+            return f"process {process.name} ({command[:80]})"
     return None
+
+
+def _open_files(process: Path) -> set[str]:
+    files = set()
+    with contextlib.suppress(OSError):  # it has ended, or belongs to somebody else
+        for descriptor in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                files.add(str(descriptor.readlink()))
+    return files
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-import subprocess  # noqa: S404  (a server of our own, no shell)
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.mirror import Cursor
-from orchestrator.tracking import ARTIFACTS_FOLDER, MLFLOW_SETTINGS, STORE_FILE
+from orchestrator.tracking import ARTIFACTS_FOLDER, MLFLOW_SETTINGS, STORE_FILE, sqlite_file
 from tinytl.errors import ConfigError, TinyTLError
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
+_MODE = "workflowType=machine_learning"
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -104,16 +105,17 @@ def is_remote(cursor: Cursor) -> bool:
     return cursor.store is not None and cursor.store.startswith(("http://", "https://"))
 
 
-def links(cursor: Cursor, url: str) -> dict[str, str]:
-    """Returns the address of each study's parent run on the server at `url`.
+def links(cursor: Cursor, url: str) -> list[tuple[str, str]]:
+    """Returns what can be looked at on the server at `url`, each with its address.
 
     MLflow opens in a mode for language models, which hides runs, unless the address says otherwise.
     """
-    return {
-        study: f"{url.rstrip('/')}/#/experiments/{cursor.experiment_id}/runs/{run}"
-        "?workflowType=machine_learning"
-        for study, run in cursor.studies.items()
-    }
+    runs = f"{url.rstrip('/')}/#/experiments/{cursor.experiment_id}/runs"
+    pages = [("all trials", f"{runs}?{_MODE}")]
+    for study, run in cursor.studies.items():
+        pages.append((f"{study}, table", f"{runs}/{run}?{_MODE}"))
+        pages.append((f"{study}, front", f"{runs}/{run}/artifacts/front.html?{_MODE}"))
+    return pages
 
 
 @contextmanager
@@ -125,11 +127,11 @@ def serve(directory: Path, cursor: Cursor, host: str, port: int) -> Iterator[Ser
     Raises:
         TinyTLError: If the server does not start.
     """
-    directory = directory.resolve()
+    store = cursor.store or f"sqlite:///{directory.resolve() / STORE_FILE}"
+    artifacts = (sqlite_file(store) or directory.resolve() / STORE_FILE).with_name(ARTIFACTS_FOLDER)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--host", host, "--port", str(port)]
-    command += ["--backend-store-uri", cursor.store or f"sqlite:///{directory / STORE_FILE}"]
-    command += ["--artifacts-destination", str(directory / ARTIFACTS_FOLDER)]
+    command += ["--backend-store-uri", store, "--artifacts-destination", str(artifacts)]
     address = _ANY_ADDRESS.get(host, host)
     url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
     with tempfile.TemporaryFile() as log:

@@ -1,0 +1,262 @@
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from orchestrator.commands.ui import find_sweep
+from orchestrator.mirror import Cursor
+from orchestrator.record import Asked, SweepRecord, Told
+from orchestrator.tracking import Tracker
+from orchestrator.ui.ports import choose_port, holder
+from orchestrator.ui.server import is_remote, links, read_cursor, serve
+from tinytl.errors import ConfigError, TinyTLError
+
+COMMAND = "import typer; from orchestrator.commands.ui import ui; typer.run(ui)"
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture
+def taken():
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def sweep_in(directory, changed):
+    directory.mkdir(parents=True)
+    (directory / "sweep.yaml").write_text("name: test\n")
+    (directory / "trials.jsonl").touch()
+    for file in directory.iterdir():
+        os.utime(file, (changed, changed))
+    return directory
+
+
+def test_port_in_use_is_named_with_its_holder(taken):
+    with pytest.raises(ConfigError) as error:
+        choose_port(LOOPBACK, taken)
+    assert f"port {taken} on {LOOPBACK} is in use" in str(error.value)
+    assert "--port" in str(error.value)
+    if Path("/proc/net/tcp").exists():
+        assert f"by process {os.getpid()} (" in str(error.value)
+
+
+def test_port_free_is_taken_as_it_is():
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port = probe.getsockname()[1]
+    assert choose_port(LOOPBACK, port) == port
+    assert holder(port) is None
+
+
+def test_without_a_port_the_next_free_one_is_taken(monkeypatch, taken):
+    monkeypatch.setattr("orchestrator.ui.ports.DEFAULT_PORT", taken)
+    assert taken < choose_port(LOOPBACK, None) < taken + 100
+
+
+def test_all_ports_in_use(monkeypatch, taken):
+    monkeypatch.setattr("orchestrator.ui.ports.DEFAULT_PORT", taken)
+    monkeypatch.setattr("orchestrator.ui.ports._TRIED", 1)
+    with pytest.raises(ConfigError, match="all in use"):
+        choose_port(LOOPBACK, None)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "not a host"])
+def test_host_of_another_machine_is_refused(host):
+    with pytest.raises(ConfigError, match=re.escape(f"of {host}")) as error:
+        choose_port(host, None)
+    assert "--host" in str(error.value)
+
+
+def test_newest_sweep_is_the_default(tmp_path):
+    sweep_in(tmp_path / "old", 1000)
+    newest = sweep_in(tmp_path / "new", 3000)
+    sweep_in(tmp_path / "middle", 2000)
+    (tmp_path / "no-sweep").mkdir()
+    assert find_sweep(None, tmp_path) == newest
+    assert find_sweep(tmp_path / "old", tmp_path) == tmp_path / "old"
+
+
+@pytest.mark.parametrize(
+    ("directory", "text"), [(None, "tinytl sweep"), ("here", "holds no sweep")]
+)
+def test_no_sweep_is_one_clear_sentence(tmp_path, directory, text):
+    with pytest.raises(ConfigError, match=text):
+        find_sweep(directory and tmp_path / directory, tmp_path)
+
+
+def test_sweep_that_has_logged_nothing_yet(tmp_path):
+    sweep_in(tmp_path / "a", 1000)
+    with pytest.raises(ConfigError, match="wait until its first trial"):
+        read_cursor(tmp_path / "a")
+
+
+def test_links_open_the_mode_that_shows_runs():
+    cursor = Cursor("s", "https://server/prefix/", 0, "7", {"a": "r1", "b": "r2"})
+    assert is_remote(cursor)
+    assert links(cursor, "https://server/prefix/") == [
+        (what, f"https://server/prefix/#/experiments/7/runs{page}?workflowType=machine_learning")
+        for what, page in [
+            ("all trials", ""),
+            ("a, table", "/r1"),
+            ("a, front", "/r1/artifacts/front.html"),
+            ("b, table", "/r2"),
+            ("b, front", "/r2/artifacts/front.html"),
+        ]
+    ]
+
+
+def test_command_loads_nothing_heavy_before_it_runs():
+    heavy = {"mlflow", "plotly", "torch"}
+    check = f"import sys, orchestrator.commands.ui; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.integration
+def test_server_that_cannot_start_says_why(tmp_path):
+    cursor = Cursor("s", "nonsense://store", 0, "1", {})
+    with (
+        pytest.raises(TinyTLError, match=r"(?s)the MLflow server ended with code .*nonsense"),
+        serve(tmp_path, cursor, LOOPBACK, choose_port(LOOPBACK, None)),
+    ):
+        pass
+
+
+def post(url, body):
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return answer.read().decode(errors="replace")
+
+
+def append_trial(record, number):
+    trial = f"digits-{number}"
+    record.append(Asked(trial, "digits", number, {"method": "last"}))
+    record.append(Told(trial, "complete", {"val_accuracy": 0.5, "peak_bytes": 10**7 - number}))
+
+
+def tracker_of(directory):
+    return Tracker(
+        directory,
+        sweep="s",
+        experiment="test",
+        objectives={"val_accuracy": "max", "peak_bytes": "min"},
+        limits={},
+    )
+
+
+def processes_of(group):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(process.name)
+    return found
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.integration
+def test_ui_shows_a_running_sweep_and_leaves_nothing_behind(tmp_path):
+    record = SweepRecord.create(tmp_path / "made", "name: test\n")
+    append_trial(record, 0)
+    tracker = tracker_of(tmp_path / "made")
+    tracker.start()
+    assert tracker.close(120), tracker.problem
+    record.close()
+    shutil.move(tmp_path / "made", tmp_path / "moved")
+
+    port = choose_port(LOOPBACK, None)
+    ui = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(tmp_path / "moved"), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        found = {}
+        for line in ui.stdout:
+            if "Ctrl-C" in line:
+                break
+            if "http" in line:
+                what, _, link = line.strip().partition(": ")
+                found[what] = link
+        assert set(found) == {"all trials", "digits, table", "digits, front"}, found
+        url = f"http://{LOOPBACK}:{port}"
+        assert all(link.startswith(f"{url}/#/experiments/") for link in found.values())
+        assert "<html" in get(url)
+
+        run = found["digits, table"].split("/")[-1].partition("?")[0]
+        front = get(f"{url}/get-artifact?path=front.html&run_uuid={run}")
+        assert "1 complete trial, 1 on the front" in front
+
+        record = SweepRecord.resume(tmp_path / "moved")
+        tracker = tracker_of(tmp_path / "moved")
+        tracker.start()
+        append_trial(record, 1)
+        assert tracker.close(60), tracker.problem
+        record.close()
+        experiment = found["all trials"].split("/")[-2]
+        answer = post(f"{url}/api/2.0/mlflow/runs/search", {"experiment_ids": [experiment]})
+        names = sorted(run["info"]["run_name"] for run in answer["runs"])
+        assert names == ["digits", "digits-0", "digits-1"]
+        front = get(f"{url}/get-artifact?path=front.html&run_uuid={run}")
+        assert "2 complete trials, 1 on the front" in front
+
+        groups = children_of(ui.pid)
+        assert groups
+        assert processes_of(groups[0])
+        os.kill(ui.pid, signal.SIGTERM)
+        rest, _ = ui.communicate(timeout=30)
+        assert "The server is stopped." in rest
+        assert ui.returncode == 0
+        assert not [process for group in groups for process in processes_of(group)]
+        assert choose_port(LOOPBACK, port) == port
+    finally:
+        if ui.poll() is None:
+            ui.terminate()
+            ui.communicate(timeout=30)
+
+
+@pytest.mark.integration
+def test_stop_ends_what_ignores_a_polite_request(tmp_path, monkeypatch):
+    from orchestrator.ui import server
+
+    monkeypatch.setattr(server, "_STOP_SECONDS", 0.3)
+    stubborn = (
+        "import signal, time, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    )
+    child = f"{stubborn} print(1, flush=True); time.sleep(600)"
+    parent = f"{stubborn} subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True
+    )
+    process.stdout.readline()
+    with (tmp_path / "log").open("wb") as log:
+        began = time.monotonic()
+        server.Server(process, log, "http://nowhere").stop()
+    assert time.monotonic() - began < 5
+    assert not processes_of(process.pid)
+    process.stdout.close()

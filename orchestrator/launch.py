@@ -65,7 +65,7 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
     record = _open(spec, how)
     tracker = Tracker(
         how.directory,
-        sweep=f"{spec.name}@{how.directory.resolve()}",
+        sweep=record.id,
         experiment=spec.tracking.experiment or spec.name,
         objectives=spec.objectives,
         limits={} if spec.limits.peak_bytes is None else {"peak_bytes": spec.limits.peak_bytes},

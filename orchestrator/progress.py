@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from orchestrator.pareto import shown
-from orchestrator.settings import Mode
+from orchestrator.spec.settings import Mode
 from orchestrator.sweep import Snapshot, Sweep
 
 _LINE_SECONDS = 10.0  # between two plain lines

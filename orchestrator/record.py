@@ -1,6 +1,6 @@
 """The sweep's directory: the one durable truth about a sweep.
 
-`sweep.yaml` holds the resolved sweep file, `trials.jsonl` the append-only, fsynced events of all
+`sweep.yaml` holds the resolved sweep file, `id` tells the sweep from all others, `trials.jsonl` the append-only, fsynced events of all
 trials, `trials/<id>/` their checkpoints, `lock` is held by the process that writes. Everything
 else (studies, fronts, the tracking server's content) can be rebuilt from here.
 """
@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from tinytl.errors import ConfigError, StorageError
 
 SWEEP_FILE = "sweep.yaml"
 EVENTS_FILE = "trials.jsonl"
+_ID_FILE = "id"
 
 State = Literal["complete", "stopped", "infeasible", "failed"]
 
@@ -163,6 +165,7 @@ class SweepRecord:
             )
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            write_atomically(directory / _ID_FILE, uuid.uuid4().hex)
             write_atomically(directory / SWEEP_FILE, sweep_yaml)
         except OSError as error:
             raise _not_written(directory, error) from None
@@ -178,6 +181,11 @@ class SweepRecord:
         if not (directory / SWEEP_FILE).exists():
             raise ConfigError(f"{directory} holds no sweep to resume; start it without --resume")
         return cls(directory)
+
+    @property
+    def id(self) -> str:
+        """What tells this sweep from all others, wherever its directory is moved."""
+        return (self.directory / _ID_FILE).read_text(encoding="utf-8")
 
     def append(self, event: Event) -> None:
         """Makes the event durable.
@@ -221,7 +229,7 @@ class SweepRecord:
 def write_atomically(path: Path, text: str) -> None:
     """Writes the file so that a reader sees the old text or the new, never a part."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
+    with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

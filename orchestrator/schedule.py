@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import moocore
 import numpy as np
 
-from orchestrator.settings import Mode
+from orchestrator.spec.settings import Mode
 
 GRACE_EPOCHS = 1
 REDUCTION = 2

@@ -28,8 +28,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from orchestrator.record import State
-from orchestrator.settings import Mode, SearchSettings
-from orchestrator.space import Domain, Range, SearchSpace
+from orchestrator.spec.settings import Mode, SearchSettings
+from orchestrator.spec.space import Domain, Range, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from orchestrator.mirror import Cursor
-from orchestrator.tracking import ARTIFACTS_FOLDER, MLFLOW_SETTINGS, STORE_FILE, sqlite_file
+from orchestrator.tracking.mirror import Cursor
+from orchestrator.tracking.tracker import ARTIFACTS_FOLDER, MLFLOW_SETTINGS, STORE_FILE, sqlite_file
 from tinytl.errors import ConfigError, TinyTLError
 
 _START_SECONDS = 120.0

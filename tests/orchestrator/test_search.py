@@ -6,8 +6,16 @@ import warnings
 import pytest
 
 from orchestrator.search import SAMPLERS, Study
-from orchestrator.settings import SearchSettings
-from orchestrator.space import Choice, Fixed, HasStage, Parameter, Range, SearchSpace, has_modules
+from orchestrator.spec.settings import SearchSettings
+from orchestrator.spec.space import (
+    Choice,
+    Fixed,
+    HasStage,
+    Parameter,
+    Range,
+    SearchSpace,
+    has_modules,
+)
 
 OBJECTIVES = {"val_accuracy": "max", "peak_bytes": "min"}
 METHODS = ("last", "tinytl-bias", "tinytl-lite_residual", "full")

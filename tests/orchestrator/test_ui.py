@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands.ui import find_sweep
-from orchestrator.mirror import Cursor
 from orchestrator.record import Asked, SweepRecord, Told
 from orchestrator.tracking import Tracker
+from orchestrator.tracking.mirror import Cursor
 from orchestrator.ui.ports import choose_port, holder
 from orchestrator.ui.server import is_remote, links, read_cursor, serve
 from tinytl.errors import ConfigError, TinyTLError

@@ -196,8 +196,8 @@ def _blocks(profiler: profile) -> list[_Block]:
 
 
 def _allocations(profiler: profile) -> list[Any]:
-    results = profiler.profiler.kineto_results  # type: ignore[union-attr]
-    pending = list(results.experimental_event_tree())
+    results: Any = profiler.profiler
+    pending = list(results.kineto_results.experimental_event_tree())
     events = []
     while pending:
         event = pending.pop()

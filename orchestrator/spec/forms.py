@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from orchestrator.space import (
+from orchestrator.spec.space import (
     DECIDING,
     Choice,
     Domain,

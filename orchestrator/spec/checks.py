@@ -6,9 +6,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from orchestrator.forms import MODULES, TRAIN_KEYS
-from orchestrator.settings import METRICS, SearchSettings
-from orchestrator.space import Domain, Fixed, Range, SearchSpace
+from orchestrator.spec.forms import MODULES, TRAIN_KEYS
+from orchestrator.spec.settings import METRICS, SearchSettings
+from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import BACKBONES
 from tinytl.config import FinetuneConfig
 from tinytl.data import DATASETS

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import background
-from orchestrator.mirror import CURSOR_FILE, Cursor
 from orchestrator.pareto import front, front_csv, front_markdown, points
 from orchestrator.record import Asked, Reported, SweepRecord, Told, read_events
-from orchestrator.tracking import STORE_FILE, Tracker
+from orchestrator.tracking import background
+from orchestrator.tracking.mirror import CURSOR_FILE, Cursor
+from orchestrator.tracking.tracker import STORE_FILE, Tracker
 
 OBJECTIVES = {"val_accuracy": "max", "peak_bytes": "min"}
 STATES = ["complete", "complete", "stopped", "infeasible", "failed"]
@@ -280,7 +280,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from orchestrator.tracking import Tracker
-from orchestrator import mirror
+from orchestrator.tracking import mirror
 mirror._EVENTS_PER_UPLOAD = 40
 tracker = Tracker(Path({directory!r}), sweep="sweep-1", experiment="test",
                   objectives={objectives!r}, limits={{}})

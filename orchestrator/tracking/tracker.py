@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.background import Worker
-from orchestrator.mirror import Mirror, Run, Update
 from orchestrator.pareto import Objectives
 from orchestrator.record import Asked
+from orchestrator.tracking.background import Worker
+from orchestrator.tracking.mirror import Mirror, Run, Update
 
 STORE_FILE = "mlflow.db"
 ARTIFACTS_FOLDER = "mlartifacts"

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from orchestrator.checks import Draft, problems_across
-from orchestrator.forms import PARAM_KEYS, TRAIN_KEYS, collecting, parse_space, parse_value
-from orchestrator.settings import Limits, Mode, SearchSettings, Section, Tracking
-from orchestrator.space import Choice, Parameter, SearchSpace
-from orchestrator.sweep_file import dump_yaml, read_sweep_file, with_overrides
+from orchestrator.spec.checks import Draft, problems_across
+from orchestrator.spec.file import dump_yaml, read_sweep_file, with_overrides
+from orchestrator.spec.forms import PARAM_KEYS, TRAIN_KEYS, collecting, parse_space, parse_value
+from orchestrator.spec.settings import Limits, Mode, SearchSettings, Section, Tracking
+from orchestrator.spec.space import Choice, Parameter, SearchSpace
 from tinytl.config import FinetuneConfig, problems_of
 from tinytl.errors import ConfigError, unknown_name
 
@@ -129,7 +129,7 @@ def load_spec(
 
     Args:
         path_or_name: Path of a YAML file, or the name of one that comes with the package.
-        overrides: `key=value` texts, see `orchestrator.sweep_file.with_overrides`.
+        overrides: `key=value` texts, see `orchestrator.spec.file.with_overrides`.
         trials: Goes before the file's `search.trials`.
         data: Where own datasets are; without it every dataset must be a known one.
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from orchestrator.space import (
+from orchestrator.spec.space import (
     Choice,
     Fixed,
     HasStage,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.settings import METRICS, parse_bytes
-from orchestrator.space import Choice, Fixed, Range
 from orchestrator.spec import SweepSpec, load_spec
-from orchestrator.sweep_file import shipped_names
+from orchestrator.spec.file import shipped_names
+from orchestrator.spec.settings import METRICS, parse_bytes
+from orchestrator.spec.space import Choice, Fixed, Range
 from tinytl.backbones import BACKBONES
 from tinytl.config import FinetuneConfig
 from tinytl.data import DATASETS

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from orchestrator import background
-from orchestrator.background import Worker
+from orchestrator.tracking import background
+from orchestrator.tracking.background import Worker
 
 
 @pytest.fixture(autouse=True)

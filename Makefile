@@ -1,0 +1,40 @@
+# make demo | make test | make ui: each sets up what it needs on a machine with python3 and make.
+# TORCH_INDEX=URL takes torch and torchvision from another package index, for CPU-only wheels.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/digits
+UV := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt
+
+.PHONY: demo ui test clean
+.DELETE_ON_ERROR:
+
+demo: .venv/runtime.stamp
+	$(BIN)/tinytl sweep digits --out $(RUN) $(if $(wildcard $(RUN)/sweep.yaml),--resume)
+	@echo "browse it in MLflow: make ui"
+
+ui: .venv/runtime.stamp
+	$(BIN)/tinytl ui $(RUN)
+
+test: .venv/development.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv
+
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/runtime.stamp: .venv/bin/uv pyproject.toml constraints.txt
+	$(if $(TORCH_INDEX),$(UV) --index-url $(TORCH_INDEX) torch torchvision)
+	$(UV) --editable .
+	@touch $@
+
+.venv/development.stamp: .venv/runtime.stamp
+	$(UV) --editable . --group dev
+	@touch $@

@@ -1,14 +1,35 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The reference files (weights, images, parity tensors), which lie beside the checkout."""
-    beside = Path(__file__).parents[2] / "shared"
-    path = Path(os.environ.get("TINYTL_SHARED", beside))
+    path = Path(os.environ.get("TINYTL_SHARED", ROOT.parent / "shared"))
     if not path.is_dir():
         pytest.skip(f"needs the reference files: set TINYTL_SHARED to their folder (not in {path})")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The networks are too small for more threads to be of use; subprocesses inherit it."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Built files go to a new directory, never to the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYTL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("TINYTL_WEIGHTS", raising=False)
+        yield

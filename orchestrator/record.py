@@ -1,8 +1,9 @@
 """The sweep's directory: the one durable truth about a sweep.
 
-`sweep.yaml` holds the resolved sweep file, `id` tells the sweep from all others, `trials.jsonl` the append-only, fsynced events of all
-trials, `trials/<id>/` their checkpoints, `lock` is held by the process that writes. Everything
-else (studies, fronts, the tracking server's content) can be rebuilt from here.
+`sweep.yaml` holds the resolved sweep file, `id` tells the sweep from all others, `trials.jsonl` the
+append-only, fsynced events of all trials, `trials/<id>/` their checkpoints, `lock` is held by the
+process that writes. Everything else (studies, fronts, the tracking server's content) can be rebuilt
+from here.
 """
 
 import errno
@@ -218,9 +219,7 @@ class SweepRecord:
         self._lock.close()
 
     def _drop_torn_line(self) -> None:
-        whole = 0
-        for _, whole in read_events(self.directory):
-            pass
+        whole = max((offset for _, offset in read_events(self.directory)), default=0)
         path = self.directory / EVENTS_FILE
         if path.exists() and path.stat().st_size > whole:
             os.truncate(path, whole)

@@ -31,7 +31,7 @@ _SHAPE = (
 )
 
 
-def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str) -> int:
+def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str, threads: int) -> int:
     """Returns the `peak_bytes` that a trial of this configuration will measure.
 
     One training step of the same shapes is measured, once: the number is kept in the cache
@@ -41,20 +41,27 @@ def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str) -> i
         config: The trial's configuration.
         classes: Outputs of its classifier.
         device: Where trials run.
+        threads: Processors of each trial; kernels' scratch memory depends on them.
     """
     shape = config.model_dump(include=set(_SHAPE)) | {
         "norm": norm_of(config),
         "classes": classes,
         "device": torch.device(device).type,
+        "threads": threads,
         "torch": torch.__version__,
     }
-    return _cached(shape, lambda: _measured_peak_bytes(config, classes, device))
+    return _cached(shape, lambda: _measured_peak_bytes(config, classes, device, threads))
 
 
-def _measured_peak_bytes(config: FinetuneConfig, classes: int, device: str) -> int:
-    with torch.random.fork_rng():
-        network = build_network(config, classes, pretrained=False).network.to(device)
-        return measure(network, config).peak_bytes
+def _measured_peak_bytes(config: FinetuneConfig, classes: int, device: str, threads: int) -> int:
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng():
+            network = build_network(config, classes, pretrained=False).network.to(device)
+            return measure(network, config).peak_bytes
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 @lru_cache(maxsize=1)

@@ -30,14 +30,15 @@ class Site:
         weights: Where to look for weights first.
         device: Where trials train.
         classes: Number of classes of each dataset.
-        predict: Returns the `peak_bytes` that a trial of the configuration will measure.
+        predict: Returns the `peak_bytes` that a trial will measure, from its configuration, number
+            of classes, device and threads.
     """
 
     data: Path | None
     weights: Path | None
     device: str
     classes: Mapping[str, int]
-    predict: Callable[[FinetuneConfig, int, str], int]
+    predict: Callable[[FinetuneConfig, int, str, int], int]
 
 
 @dataclass
@@ -222,7 +223,8 @@ class Sweep:
         """Returns the predicted memory of a trial, or why it cannot be built."""
         try:
             config = self.spec.finetune_config(study, params)
-            return self.site.predict(config, self.site.classes[study], self.site.device), None
+            classes, threads = self.site.classes[study], self.spec.search.threads
+            return self.site.predict(config, classes, self.site.device, threads), None
         except TinyTLError as error:
             return None, str(error)
 
@@ -289,6 +291,7 @@ class Sweep:
             self.site.data,
             self.site.weights,
             self.site.device,
+            self.spec.search.threads,
             trial.predicted_bytes or 0,
         )
 

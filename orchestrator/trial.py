@@ -21,6 +21,7 @@ class TrialRequest:
         data: Root of the datasets.
         weights: Where to look for weights first.
         device: Where to train.
+        threads: Processors it may use.
         predicted_bytes: The `peak_bytes` it is expected to measure.
     """
 
@@ -30,20 +31,17 @@ class TrialRequest:
     data: Path | None
     weights: Path | None
     device: str
+    threads: int
     predicted_bytes: int
 
 
-def run_trial(request: TrialRequest, threads: int) -> Iterator[EpochReport]:
+def run_trial(request: TrialRequest) -> Iterator[EpochReport]:
     """Yields the reports of a trial, from its checkpoint on where it has one.
-
-    Args:
-        request: The trial.
-        threads: Processor threads it may use.
 
     Raises:
         TinyTLError: As `tinytl.finetune.finetune`.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(request.threads)
     yield from epochs(
         request.config,
         directory=request.directory,

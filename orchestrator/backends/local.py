@@ -1,7 +1,5 @@
 """Runs a sweep in this process, one trial after the other: for tests and debugging."""
 
-import os
-
 from orchestrator.sweep import Sweep
 from orchestrator.trial import reason_of, run_trial
 
@@ -13,7 +11,7 @@ def run(sweep: Sweep) -> None:
         StorageError: If the sweep's record cannot be written.
     """
     while (request := sweep.ask()) is not None:
-        reports = run_trial(request, threads=os.cpu_count() or 1)
+        reports = run_trial(request)
         while True:
             try:
                 report = next(reports)

@@ -43,12 +43,12 @@ def run(sweep: Sweep, *, address: str | None = None) -> None:
     try:
         _connect(address, directory)
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        workers = min(sweep.spec.search.workers or cpus, cpus)
+        threads = sweep.spec.search.threads
+        workers = sweep.spec.search.workers or max(1, cpus // threads)
         searcher = _Searcher(sweep)
         scheduler = _Scheduler(sweep)
         tune.Tuner(
-            tune.with_resources(_Trainable, _resources(cpus // workers, sweep.site.device)),
-            param_space={"threads": cpus // workers},
+            tune.with_resources(_Trainable, _resources(threads, sweep.site.device)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
@@ -111,7 +111,7 @@ class _Trainable(tune.Trainable):
     """A process that runs one trial after the other; a step is an epoch."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._reports: Iterator[EpochReport] = run_trial(config["request"], config["threads"])
+        self._reports: Iterator[EpochReport] = run_trial(config["request"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)

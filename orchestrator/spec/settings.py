@@ -61,7 +61,9 @@ class SearchSettings(Section):
         seeds: With how many seeds a grid trains each configuration: seed, seed + 1, ...
         seed: Seeds the sampler and the training.
         scheduler: Who stops trials early.
-        workers: How many trials run at once; None leaves it to the machine.
+        workers: How many trials run at once; None runs as many as there are processors for.
+        threads: Processors of each trial. A kernel's scratch memory grows with them, so they are
+            the same for all trials of a front.
     """
 
     sampler: Sampler = "nsga2"
@@ -70,6 +72,7 @@ class SearchSettings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     scheduler: Literal["none", "halving"] = "none"
     workers: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Limits(Section):
@@ -77,7 +80,7 @@ class Limits(Section):
 
     Attributes:
         peak_bytes: A trial that needs more in a training step is infeasible.
-        hours: After this time the sweep stops.
+        hours: After this time no trial is started.
     """
 
     peak_bytes: Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)] | None = None

@@ -28,12 +28,12 @@ def config(**settings: object) -> FinetuneConfig:
 def test_the_prediction_is_the_measured_peak_and_is_kept(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predicted = predicted_peak_bytes(config(), 10, "cpu")
+    predicted = predicted_peak_bytes(config(), 10, "cpu", 1)
     network = build_network(config(), 10).network
     assert predicted == measure(network, config()).peak_bytes
     assert len(list((own_cache / "measured").iterdir())) == 1
     monkeypatch.setattr(resources, "measure", None)  # whoever measures again fails
-    assert predicted_peak_bytes(config(learning_rate=0.5, seed=3), 10, "cpu") == predicted
+    assert predicted_peak_bytes(config(learning_rate=0.5, seed=3), 10, "cpu", 1) == predicted
 
 
 DIFFERENT = [
@@ -44,8 +44,8 @@ DIFFERENT = [
 
 @pytest.mark.parametrize("settings", DIFFERENT, ids=str)
 def test_another_shape_is_another_prediction(settings: dict) -> None:
-    first = predicted_peak_bytes(config(), 10, "cpu")
-    assert predicted_peak_bytes(config(**settings), 10, "cpu") != first
+    first = predicted_peak_bytes(config(), 10, "cpu", 1)
+    assert predicted_peak_bytes(config(**settings), 10, "cpu", 1) != first
 
 
 def test_classes_are_few_and_large_enough() -> None:

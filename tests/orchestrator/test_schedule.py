@@ -34,7 +34,9 @@ def test_who_goes_on(reports: list[tuple[float, float]], expected: list[bool]) -
     assert decisions(reports) == expected
 
 
-@pytest.mark.parametrize(("epoch", "is_rung"), [(1, True), (2, True), (3, False), (4, True), (6, False), (8, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("epoch", "is_rung"), [(1, True), (2, True), (3, False), (4, True), (6, False), (8, True)]
+)
 def test_decisions_fall_at_rungs_only(epoch: int, is_rung: bool) -> None:
     assert decisions([(0.9, 1), (0.1, 9)], epoch) == [True, not is_rung]
 

@@ -1,0 +1,228 @@
+"""Conformance: every backend runs the same sweep to the same record, and survives faults."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.launch import Launch, launch
+from orchestrator.record import Asked, Reported, Told, read_events
+from orchestrator.spec import SweepSpec
+from tinytl.errors import ConfigError
+
+BACKENDS = [
+    "local",
+    pytest.param("ray", marks=[pytest.mark.cluster, pytest.mark.integration]),
+]
+SWEEP = {
+    "name": "tiny",
+    "datasets": ["digits"],
+    "objectives": {"val_accuracy": "max", "peak_bytes": "min"},
+    "params": {
+        "backbone": "proxyless_tiny",
+        "method": ["last", "tinytl-bias", "tinytl-lite_residual+bias", "full"],
+        "resolution": [24, 32],
+        "batch_size": 4,
+        "lite_residual": {"width": {"per_stage": [0, 1]}, "kernel_size": 3},
+    },
+    "train": {
+        "epochs": 2, "weights": "random", "validation": 0.2, "train_images": 24, "eval_images": 20,
+    },
+    "search": {"sampler": "random", "trials": 5, "workers": 2},
+}  # fmt: skip
+
+
+def spec(**sections: dict) -> SweepSpec:
+    """The sweep with other settings; None removes one."""
+    merged: dict = dict(SWEEP)
+    for name, settings in sections.items():
+        section = {**merged.get(name, {}), **settings}
+        merged[name] = {key: value for key, value in section.items() if value is not None}
+    return SweepSpec.parse(merged)
+
+
+def run(directory: Path, backend: str, *, resume: bool = False, **sections: dict) -> bool:
+    how = Launch(directory, resume=resume, backend=backend)
+    with (directory.parent / "log.txt").open("w") as log:
+        return launch(spec(**sections), how, Console(file=log))
+
+
+def events(directory: Path) -> list:
+    return [event for event, _ in read_events(directory)]
+
+
+def states(directory: Path) -> Counter:
+    told = [event for event in events(directory) if isinstance(event, Told)]
+    assert len({event.trial for event in told}) == len(told), "a trial was told twice"
+    return Counter(event.state for event in told)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_sweep_runs_to_its_end(backend: str, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    assert run(directory, backend)
+    assert states(directory) == {"complete": 5}
+    found = events(directory)
+    asked = {event.trial: event for event in found if isinstance(event, Asked)}
+    assert sorted(asked) == [f"digits-{number:04d}" for number in range(5)]
+    for told in (event for event in found if isinstance(event, Told)):
+        reports = [e for e in found if isinstance(e, Reported) and e.trial == told.trial]
+        assert [report.epoch for report in reports] == [1, 2]
+        assert "test_accuracy" not in reports[0].metrics
+        assert {"val_accuracy", "test_accuracy"} <= told.metrics.keys()
+        assert told.metrics["peak_bytes"] == asked[told.trial].predicted_bytes
+    assert (directory / "fronts" / "digits" / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_breaks_the_limit_is_infeasible_and_not_run(backend: str, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    # full at 32 px needs more, and last at 24 px less
+    assert run(directory, backend, search={"sampler": "grid", "trials": None},
+               params={"lite_residual": {"width": 1, "kernel_size": 3}},
+               limits={"peak_bytes": 1_000_000})  # fmt: skip
+    assert states(directory) == {"complete": 3, "infeasible": 5}
+    for event in events(directory):
+        if isinstance(event, Told) and event.state == "infeasible":
+            assert "above limits.peak_bytes 1 MB" in event.reason
+            assert not any(isinstance(e, Reported) and e.trial == event.trial
+                           for e in events(directory))  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_trial_that_fails_does_not_end_the_sweep(backend: str, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    # with this decay the weights grow ninefold in every step
+    params = {"method": "last", "lite_residual": None, "weight_decay": [0.0, 1.0]}
+    train = {"learning_rate": 10.0, "optimizer": "adamw", "epochs": 10, "train_images": 60}
+    assert run(directory, backend, params=params, train=train,
+               search={"sampler": "grid", "trials": None})  # fmt: skip
+    assert states(directory) == {"complete": 2, "failed": 2}
+    for event in events(directory):
+        if isinstance(event, Told) and event.state == "failed":
+            assert "lower learning_rate" in event.reason
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_scheduler_stops_trials_that_are_never_complete(backend: str, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    assert run(directory, backend, search={"scheduler": "halving", "trials": 8},
+               params={"method": "tinytl-bias", "lite_residual": None,
+                       "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}},
+               train={"epochs": 4})  # fmt: skip
+    counted = states(directory)
+    assert counted["complete"] >= 1
+    assert counted["stopped"] >= 1
+    assert set(counted) <= {"complete", "stopped"}
+    for event in events(directory):
+        if isinstance(event, Told):
+            epochs = [e.epoch for e in events(directory)
+                      if isinstance(e, Reported) and e.trial == event.trial]  # fmt: skip
+            assert (max(epochs) == 4) == (event.state == "complete")
+
+
+def test_the_same_seed_gives_the_same_sweep(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name / "run", "local")
+    first, second = (
+        [(e.trial, e.params) for e in events(tmp_path / name / "run") if isinstance(e, Asked)]
+        for name in ("a", "b")
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_more_trials_on_resume(backend: str, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    run(directory, backend, search={"trials": 2})
+    before = events(directory)
+    assert run(directory, backend, resume=True, search={"trials": 4})
+    assert events(directory)[: len(before)] == before
+    assert states(directory) == {"complete": 4}
+    params = [str(e.params) for e in events(directory) if isinstance(e, Asked)]
+    assert len(set(params)) == 4
+
+
+def test_resuming_another_sweep_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    run(directory, "local", search={"trials": 1})
+    with pytest.raises(ConfigError, match="started with another train"):
+        run(directory, "local", resume=True, train={"epochs": 3})
+
+
+DRIVER = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_backends import run
+run(Path(sys.argv[1]), sys.argv[2], train={{"epochs": 6, "train_images": 60}}, resume=False)
+"""
+
+
+def start_driver(directory: Path, backend: str) -> subprocess.Popen:
+    program = DRIVER.format(tests=str(Path(__file__).parent))
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(directory), backend], start_new_session=True
+    )
+
+
+def wait_for_reports(directory: Path, count: int) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        if sum(isinstance(event, Reported) for event in events(directory)) >= count:
+            return
+        time.sleep(0.05)
+    pytest.fail("the sweep reported nothing")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_killed_driver_loses_and_doubles_nothing(backend: str, tmp_path: Path) -> None:
+    """`kill -9` of the driver and all its processes, then --resume."""
+    directory = tmp_path / "run"
+    with start_driver(directory, backend) as driver:
+        wait_for_reports(directory, 8)
+        os.killpg(driver.pid, signal.SIGKILL)
+    before = events(directory)
+    assert run(directory, backend, resume=True, train={"epochs": 6, "train_images": 60})
+    after = events(directory)
+    assert after[: len(before)] == before
+    assert states(directory) == {"complete": 5}
+    for trial in {event.trial for event in after}:
+        reports = [e.epoch for e in after if isinstance(e, Reported) and e.trial == trial]
+        assert reports == [1, 2, 3, 4, 5, 6], "an epoch was lost or doubled"
+
+
+@pytest.mark.integration
+@pytest.mark.cluster
+def test_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    with start_driver(directory, "ray") as driver:
+        wait_for_reports(directory, 3)
+        workers = subprocess.run(
+            ["pgrep", "-s", str(driver.pid), "-f", "ray::_Trainable|ray::Resource"],
+            capture_output=True, text=True, check=False,
+        ).stdout.split()  # fmt: skip
+        assert workers
+        os.kill(int(workers[0]), signal.SIGKILL)
+        assert driver.wait(timeout=300) == 0
+    assert states(directory) == {"complete": 5}
+
+
+@pytest.mark.integration
+@pytest.mark.cluster
+def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    with start_driver(directory, "ray") as driver:
+        wait_for_reports(directory, 3)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(timeout=120) == 0
+    assert states(directory)["failed"] == 0
+    assert run(directory, "ray", resume=True, train={"epochs": 6, "train_images": 60})
+    assert states(directory) == {"complete": 5}

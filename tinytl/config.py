@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from tinytl.errors import ConfigError
 
 Width = Annotated[float, Field(ge=0, le=8)]
+_ONE, _STAGES = "one width", "width per stage"
+_Widths = Annotated[
+    Annotated[Width, Tag(_ONE)] | Annotated[tuple[Width, ...], Tag(_STAGES)],
+    # so that a wrong value breaks one form's rule, not those of both
+    Discriminator(lambda value: _STAGES if isinstance(value, (list, tuple)) else _ONE),
+]
 Norm = Literal["gn_ws", "bn_frozen"]
 Execution = Literal["plain", "saving"]
 Optimizer = Literal["adam", "adamw", "sgd", "sgd_momentum"]
@@ -28,7 +34,7 @@ class LiteResidualConfig(_Section):
             `random` starts them from random weights with a final scale of zero.
     """
 
-    width: Width | tuple[Width, ...] = 1.0
+    width: _Widths = 1.0
     groups: Annotated[int, Field(ge=1)] = 2
     kernel_size: Literal[1, 3, 5, 7] = 5
     init: Literal["weights", "random"] = "weights"
@@ -112,34 +118,44 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
     `lite_residual.width.0` and its neighbours become the tuple of widths per stage.
 
     Raises:
-        ConfigError: If a width is given both for all stages and for one, or a stage is missing.
+        ConfigError: If a value is given both as a whole and in parts, or a stage is missing.
     """
     values: dict[str, Any] = {}
-    widths: dict[int, Any] = {}
     for name, value in params.items():
         section, _, key = name.partition(".")
         if not key:
-            values[section] = value
-        elif key.startswith("width."):
-            widths[int(key.removeprefix("width."))] = value
+            values[name] = value
+        elif section in params:
+            raise ConfigError(f"{section}: given as a whole and as {name}; leave one out")
         else:
             values.setdefault(section, {})[key] = value
-    if widths:
-        modules = values.setdefault("lite_residual", {})
-        if "width" in modules or sorted(widths) != list(range(len(widths))):
-            raise ConfigError(
-                "lite_residual.width must be one value or one for each stage from 0 on, but got "
-                f"stages {sorted(widths)}" + (" and a common width" if "width" in modules else "")
-            )
-        modules["width"] = tuple(widths[stage] for stage in range(len(widths)))
+    modules = values.get("lite_residual")
+    if isinstance(modules, dict):
+        values["lite_residual"] = _with_stages_joined(modules)
     return values
+
+
+def _with_stages_joined(modules: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces `width.0`, `width.1` and so on by one tuple."""
+    stages = {key: value for key, value in modules.items() if key.startswith("width.")}
+    if not stages:
+        return dict(modules)
+    names = [f"width.{stage}" for stage in range(len(stages))]
+    if "width" in modules or set(names) != set(stages):
+        given = sorted(key for key in modules if key.startswith("width"))
+        raise ConfigError(
+            "lite_residual.width must be one value or one for each stage from 0 on, but got "
+            + ", ".join(f"lite_residual.{key}" for key in given)
+        )
+    others = {key: value for key, value in modules.items() if key not in stages}
+    return {**others, "width": tuple(stages[name] for name in names)}
 
 
 def problems_of(error: ValidationError, prefix: str = "") -> list[str]:
     """Returns one sentence for each problem: the key's path, the rule and the value found."""
     sentences = []
     for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
+        path = ".".join(str(part) for part in problem["loc"] if part not in (_ONE, _STAGES))
         path = f"{prefix}{path}" if path else prefix.rstrip(".")
         message = problem["msg"][0].lower() + problem["msg"][1:]
         if problem["type"] == "extra_forbidden":

@@ -8,6 +8,7 @@ Exit code 0 only if all are at most 1e-6 and the trained parameters are the same
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,17 @@ from tinytl.backbones import Network
 from tinytl.backbones.insertion import insert_lite_residuals
 from tinytl.backbones.proxyless import Architecture, ProxylessNAS
 from tinytl.backbones.reference_names import from_reference, to_reference
+from tinytl.checkpoint import load_tensors
 from tinytl.config import LiteResidualConfig
 from tinytl.engine.convert import convert
 from tinytl.errors import TinyTLError, WeightsError
 from tinytl.methods import METHODS
 
 TOLERANCE = 1e-6
+KEYS = (
+    "arch_config", "n_classes", "lite_residual", "method", "norm",
+    "input", "target", "state_dict", "logits", "loss", "grads",
+)  # fmt: skip
 
 
 def compare(path: Path, execution: str = "saving") -> dict[str, Any]:
@@ -36,10 +42,10 @@ def compare(path: Path, execution: str = "saving") -> dict[str, Any]:
     Raises:
         WeightsError: If the file is not a parity file.
     """
+    case = _read(path)
     try:
-        case = torch.load(path, map_location="cpu", weights_only=True)
         network = _network(case)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (TinyTLError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is not a parity file: {error}") from None
     if execution == "saving":
         convert(network)
@@ -52,11 +58,12 @@ def compare(path: Path, execution: str = "saving") -> dict[str, Any]:
         for name, expected in case["grads"].items()
         if name in trained
     }
+    worst = max(gradients, key=lambda name: gradients[name], default=None)
     return {
         "logits": _relative_error(logits, case["logits"]),
         "loss": abs(loss.item() - case["loss"]) / abs(case["loss"]),
-        "gradients": max(gradients.values()),
-        "worst_gradient": max(gradients, key=lambda name: gradients[name]),
+        "gradients": gradients[worst] if worst else 0.0,
+        "worst_gradient": worst,
         "trained_parameters": len(trained),
         "not_trained": sorted(case["grads"].keys() - trained.keys()),
         "wrongly_trained": sorted(trained.keys() - case["grads"].keys()),
@@ -68,6 +75,19 @@ def passes(result: dict[str, Any]) -> bool:
     errors = [result["logits"], result["loss"], result["gradients"]]
     differs = result["not_trained"] or result["wrongly_trained"]
     return all(error <= TOLERANCE for error in errors) and not differs
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        case = load_tensors(path, torch.device("cpu"))
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}; correct the path") from None
+    except ValueError as error:
+        raise WeightsError(f"{path} is not a parity file: {error}; get another") from None
+    missing = [key for key in KEYS if not isinstance(case, dict) or key not in case]
+    if missing:
+        raise WeightsError(f"{path} is not a parity file: it lacks {', '.join(missing)}")
+    return case
 
 
 def _network(case: dict[str, Any]) -> Network:
@@ -85,9 +105,11 @@ def _network(case: dict[str, Any]) -> Network:
 
 
 def _relative_error(actual: Tensor | None, expected: Tensor) -> float:
-    if actual is None:
-        return float("inf")
+    if actual is None or actual.shape != expected.shape:
+        return math.inf
     difference = (actual.detach().double() - expected.double()).abs().max().item()
+    if not math.isfinite(difference):  # no number would be lost among the others' maximum
+        return math.inf
     scale = expected.abs().max().item()
     return difference / scale if scale else difference
 

@@ -1,10 +1,9 @@
 """Files of tensors and plain values: written atomically, read without running any code."""
 
 import os
-import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 
@@ -26,21 +25,40 @@ def write_tensors(path: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         partial_path.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as the latter
-        partial_path.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error says more than one about cleaning up
+            partial_path.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {path}: {error}; free some space or correct the permissions"
         ) from None
 
 
+def load_tensors(path: Path, device: torch.device) -> Any:
+    """Reads a file of tensors and plain values, whoever wrote it; no code in it is run.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it is damaged, or holds anything else.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # damaged bytes raise nearly anything in the unpickler
+        raise ValueError("it is damaged, or holds more than tensors and plain values") from None
+
+
 def read_tensors(path: Path, device: torch.device) -> dict[str, Any]:
-    """Reads what `write_tensors` wrote; nothing but tensors and plain values is accepted.
+    """Reads what `write_tensors` wrote.
 
     Raises:
         StorageError: If the file is damaged.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, BadZipFile, pickle.UnpicklingError):
+        state = load_tensors(path, device)
+    except (OSError, ValueError):
+        state = None
+    if not isinstance(state, dict):
         raise StorageError(
             f"cannot read the checkpoint {path}: it is damaged; remove it to start the run anew"
-        ) from None
+        )
+    return state

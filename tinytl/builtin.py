@@ -6,7 +6,8 @@ model is trained once and kept in the cache directory.
 
 import fcntl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from tinytl.backbones.weights import WEIGHTS, cache_directory
 from tinytl.checkpoint import read_tensors, write_tensors
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
+from tinytl.errors import StorageError
 from tinytl.finetune import CHECKPOINT, EpochReport, finetune
 
 WEIGHTS_NAME = "rendered_digits"
@@ -44,11 +46,12 @@ def build_weights(on_epoch: Callable[[EpochReport], None] | None = None) -> Path
 
     Returns:
         The path of the weights file.
+
+    Raises:
+        StorageError: If it cannot be written.
     """
     path = weights_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(path):
         if not path.exists():
             with tempfile.TemporaryDirectory() as directory:
                 finetune(SOURCE, directory=Path(directory), on_epoch=on_epoch)
@@ -56,3 +59,19 @@ def build_weights(on_epoch: Callable[[EpochReport], None] | None = None) -> Path
             network = build_network(SOURCE, classes=10).network
             write_tensors(path, {**network.state_dict(), **trained["trained"]})
     return path
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a lock beside `path`, whose directory is created if missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {path.parent}: {error.strerror}; name another directory for built "
+            "files with TINYTL_CACHE"
+        ) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -197,8 +197,7 @@ class _Run:
             smoothing = self.config.label_smoothing
             losses.append(training_step(self.network, self.optimizer, images, labels, smoothing))
 
-        # the second step, for the first creates the optimizer's state; a run may have only one
-        if self.memory is None and (number == 1 or self._is_only_step()):
+        if self.memory is None and self._is_measured(number, len(labels)):
             self.memory = measure_step(
                 step, network=self.network, optimizer=self.optimizer, inputs=(images, labels)
             )
@@ -213,8 +212,16 @@ class _Run:
             )
         return loss
 
-    def _is_only_step(self) -> bool:
-        return self.steps_per_epoch * self.config.epochs == 1
+    def _is_measured(self, number: int, images: int) -> bool:
+        """Returns whether a step is the second of full size, or the only one of a run.
+
+        The first creates the optimizer's state, and what is left over in an epoch's last step is no
+        batch of the size that was asked for.
+        """
+        total = len(self.splits.train)
+        full_size = min(self.config.batch_size, total)
+        full_steps = total // full_size * self.config.epochs
+        return images == full_size and (number > 0 or full_steps == 1)
 
     def _evaluation_chunk(self, memory: StepMemory, image: Tensor) -> int:
         """Returns how many images can be evaluated at a time within the training step's peak."""

@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt
 
 demo: .venv/runtime.stamp
 	$(BIN)/tinytl sweep digits --out $(RUN) $(if $(wildcard $(RUN)/sweep.yaml),--resume)
-	@echo "browse it in MLflow: make ui"
+	@echo "to open it in a browser: make ui"
 
 ui: .venv/runtime.stamp
 	$(BIN)/tinytl ui $(RUN)

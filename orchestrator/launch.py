@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -172,9 +173,9 @@ def _show_fronts(sweep: Sweep, how: Launch, console: Console) -> None:
         folder = how.directory / "fronts" / study
         write_pictures(folder, found, objectives, title)
         rows = front_table(snapshot.fronts[study], objectives)
-        table = Table(title=f"Pareto front of {study}", title_justify="left")
+        table = Table(title=f"Pareto front of {study}", title_justify="left", box=SIMPLE_HEAD)
         for heading in rows[0]:
-            table.add_column(heading)
+            table.add_column(heading, no_wrap=heading in ("method", "trial"))
         for row in rows:
             table.add_row(*row.values())
         console.print(table)

@@ -45,7 +45,7 @@ def run(sweep: Sweep, *, address: str | None = None) -> None:
         cpus = int(ray.cluster_resources().get("CPU", 1))
         threads = sweep.spec.search.threads
         workers = sweep.spec.search.workers or max(1, cpus // threads)
-        searcher = _Searcher(sweep)
+        searcher = _Searcher(sweep, _largest_node_bytes())
         scheduler = _Scheduler(sweep)
         tune.Tuner(
             tune.with_resources(_Trainable, _resources(threads, sweep.site.device)),
@@ -90,6 +90,10 @@ def _connect(address: str | None, directory: Path) -> None:
             f"--address: no Ray cluster answers at {address} ({reason_of(error)}); start one, "
             "correct the address, or leave it out to run on this machine"
         ) from None
+
+
+def _largest_node_bytes() -> int:
+    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
 
 
 def _resources(cpus: int, device: str) -> Any:
@@ -137,9 +141,10 @@ class _Unsaved:
 class _Searcher(_Unsaved, Searcher):
     """Passes Tune's question for a trial on to the sweep."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: Sweep, largest_node_bytes: int) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._sweep = sweep
+        self._largest_node_bytes = largest_node_bytes
         self._names: dict[str, str] = {}
         self.problem: TinyTLError | None = None
 
@@ -148,13 +153,26 @@ class _Searcher(_Unsaved, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         try:
-            request = None if self.problem else self._sweep.ask()
+            request = None if self.problem else self._ask()
         except TinyTLError as error:
             self.problem, request = error, None
         if request is None:
             return Searcher.FINISHED
         self._names[trial_id] = request.trial
         return {"request": request}
+
+    def _ask(self) -> TrialRequest | None:
+        """Returns a trial that some node has room for; Tune would wait for others for ever."""
+        while (request := self._sweep.ask()) is not None:
+            needed = memory_class_bytes(request.predicted_bytes)
+            if needed <= self._largest_node_bytes:
+                return request
+            self._sweep.fail(
+                request.trial,
+                f"it asks for {needed / 1e6:.0f} MB of memory, but the largest node of the cluster "
+                f"has {self._largest_node_bytes / 1e6:.0f} MB",
+            )
+        return None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -1,5 +1,6 @@
 """`tinytl sweep`: run a sweep file."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,8 @@ from rich.console import Console
 
 from orchestrator.launch import Launch, launch
 from orchestrator.spec import load_spec
+
+_LINE_WIDTH = 120  # of a log
 
 
 class _Backend(StrEnum):
@@ -34,7 +37,7 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an earlier sweep.")] = False,
 ) -> None:
     """Search the trade-off between accuracy and measured training memory."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _LINE_WIDTH)
     if tracking_uri is not None:
         overrides = [*(overrides or []), f"tracking.uri={tracking_uri}"]
     spec = load_spec(file, overrides or (), trials=trials, data=data)

@@ -1,5 +1,6 @@
 """Files of tensors and plain values: written atomically, read without running any code."""
 
+import io
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -16,19 +17,22 @@ def write_tensors(path: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: If it cannot be written, for example because the disk is full.
     """
+    # first into memory, for torch's own writer does not say why it cannot write to a file
+    content = io.BytesIO()
+    torch.save(state, content)
     partial_path = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial_path.open("wb") as file:
-            torch.save(state, file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         partial_path.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as the latter
+    except OSError as error:
         with suppress(OSError):  # the first error says more than one about cleaning up
             partial_path.unlink(missing_ok=True)
         raise StorageError(
-            f"cannot write {path}: {error}; free some space or correct the permissions"
+            f"cannot write {path}: {error.strerror}; free some space or correct the permissions"
         ) from None
 
 

@@ -40,15 +40,21 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("tinytl-orchestrator"))
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,
-    show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
 ) -> None:
     """Sweeps of memory-efficient transfer learning: accuracy against measured memory."""
-    if show_version:
-        typer.echo(version("tinytl-orchestrator"))
-        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> Any:

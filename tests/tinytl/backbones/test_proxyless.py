@@ -29,8 +29,6 @@ def test_a_malformed_published_configuration_is_refused(config: dict) -> None:
         Architecture.from_published(config)
 
 
-
-
 def test_proxyless_mobile_has_as_many_parameters_as_published() -> None:
     with torch.device("meta"):
         network = BACKBONES["proxyless_mobile"].build("bn_frozen", 1000, 0.0)

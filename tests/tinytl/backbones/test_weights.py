@@ -90,7 +90,7 @@ def test_modules_load_where_their_shape_fits_and_the_backbone_loads_anyway() -> 
 def test_a_state_of_another_network_is_refused() -> None:
     with pytest.raises(WeightsError, match=r"source was made for another network: it lacks stem"):
         load_backbone(tiny(norm="bn_frozen"), tiny().state_dict(), Path("source"))
-    with pytest.raises(WeightsError, match="has other shapes for stem.conv.weight"):
+    with pytest.raises(WeightsError, match="has other shapes for stem"):
         wide = {n: torch.zeros(*v.shape, 2) for n, v in tiny().state_dict().items()}
         load_backbone(tiny(), wide, Path("source"))
 

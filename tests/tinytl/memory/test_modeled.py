@@ -40,9 +40,7 @@ PAPER = [
 
 
 @pytest.mark.parametrize(("method", "batch_size", "resolution", "megabytes"), PAPER)
-def test_the_papers_figures(
-    method: str, batch_size: int, resolution: int, megabytes: int
-) -> None:
+def test_the_papers_figures(method: str, batch_size: int, resolution: int, megabytes: int) -> None:
     with torch.device("meta"):
         network = BACKBONES["proxyless_mobile"].build("gn_ws", 102, 0.0)
         insert_lite_residuals(network, LiteResidualConfig())

@@ -10,9 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tinytl.config import FinetuneConfig
-from tinytl.engine.build import build_network
-from tinytl.engine.measure import measure
-from tinytl.memory.modeled import modeled_bytes
 
 
 class _Norm(StrEnum):
@@ -89,6 +86,11 @@ def _numbers(
     config: FinetuneConfig, classes: int, with_modules: bool, measured: bool
 ) -> dict[str, int]:
     """Returns modeled and, if asked for, measured bytes of a configuration."""
+    # here, so that the list of commands does not wait for torch
+    from tinytl.engine.build import build_network
+    from tinytl.engine.measure import measure
+    from tinytl.memory.modeled import modeled_bytes
+
     network = build_network(config, classes, with_modules=with_modules).network
     numbers = {"modeled_bytes": modeled_bytes(network, config.resolution, config.batch_size)}
     if measured:

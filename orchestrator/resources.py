@@ -15,6 +15,7 @@ from tinytl.backbones.weights import cache_directory
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network, norm_of
 from tinytl.engine.measure import measure
+from tinytl.engine.threads import using_threads
 
 SMALLEST_CLASS_BYTES = 2**29
 # decoded images of a batch on their way into the network, and the evaluation's
@@ -54,14 +55,9 @@ def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str, thre
 
 
 def _measured_peak_bytes(config: FinetuneConfig, classes: int, device: str, threads: int) -> int:
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng():
-            network = build_network(config, classes, pretrained=False).network.to(device)
-            return measure(network, config).peak_bytes
-    finally:
-        torch.set_num_threads(threads_before)
+    with using_threads(threads), torch.random.fork_rng():
+        network = build_network(config, classes, pretrained=False).network.to(device)
+        return measure(network, config).peak_bytes
 
 
 @lru_cache(maxsize=1)

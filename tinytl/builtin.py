@@ -16,6 +16,7 @@ from tinytl.backbones.weights import WEIGHTS, cache_directory
 from tinytl.checkpoint import read_tensors, write_tensors
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
+from tinytl.engine.threads import using_threads
 from tinytl.errors import StorageError
 from tinytl.finetune import CHECKPOINT, EpochReport, finetune
 
@@ -53,7 +54,8 @@ def build_weights(on_epoch: Callable[[EpochReport], None] | None = None) -> Path
     path = weights_path()
     with _locked(path):
         if not path.exists():
-            with tempfile.TemporaryDirectory() as directory:
+            # more threads do not help so small a network, and fight for busy processors
+            with tempfile.TemporaryDirectory() as directory, using_threads(1):
                 finetune(SOURCE, directory=Path(directory), on_epoch=on_epoch)
                 trained = read_tensors(Path(directory) / CHECKPOINT, torch.device("cpu"))
             network = build_network(SOURCE, classes=10).network

@@ -41,7 +41,7 @@ _STATUS = {"complete": "FINISHED", "stopped": "KILLED", "infeasible": "FAILED", 
 _WAITING = "SCHEDULED"
 
 _EVENTS_PER_UPLOAD = 500
-_SECONDS_BETWEEN_PICTURES = 10.0
+_SECONDS_BETWEEN_PICTURES = 30.0
 
 
 @dataclass

@@ -108,7 +108,6 @@ def _best(snapshot: Snapshot, study: str, objectives: dict[str, Mode]) -> str:
 
 def _time_left(snapshot: Snapshot) -> str:
     passed = timedelta(seconds=int(snapshot.seconds))
-    if not snapshot.epochs or snapshot.epochs_left is None:
+    if snapshot.seconds_left is None:
         return f"{passed} passed"
-    left = timedelta(seconds=int(snapshot.seconds / snapshot.epochs * snapshot.epochs_left))
-    return f"{passed} passed, about {left} left"
+    return f"{passed} passed, about {timedelta(seconds=int(snapshot.seconds_left))} left"

@@ -65,9 +65,9 @@ class Snapshot:
         points: The complete trials of each study.
         fronts: Each study's front.
         hypervolumes: Each study's hypervolume.
-        epochs: Epochs reported since this process started.
-        epochs_left: Epochs still to run, at most; None where the total is not known.
         seconds: Time since this process started.
+        seconds_left: Time until the sweep ends, at the pace since the first report; None where that
+            or the number of trials is not known.
     """
 
     states: Mapping[State, int]
@@ -76,9 +76,8 @@ class Snapshot:
     points: Mapping[str, list[Point]]
     fronts: Mapping[str, list[Point]]
     hypervolumes: Mapping[str, float]
-    epochs: int
-    epochs_left: int | None
     seconds: float
+    seconds_left: float | None
 
 
 class Sweep:
@@ -110,6 +109,7 @@ class Sweep:
         self._exhausted: set[str] = set()
         self._began = time.monotonic()
         self._epochs = 0
+        self._first_report = 0.0
         self._events: list[Event] = []
         for event in record.events():
             self._apply(event, replayed=True)
@@ -163,6 +163,7 @@ class Sweep:
         is_new = report.epoch > trial.epoch  # a resumed trial reports its checkpoint once more
         if is_new:
             self._epochs += 1
+            self._first_report = self._first_report or time.monotonic()
             self._add(Reported(name, report.epoch, report.metrics))
         if report.epoch == trial.config.epochs:
             self._finish(name)
@@ -191,11 +192,6 @@ class Sweep:
         objectives = self.spec.objectives
         ended = [trial.state for trial in self._trials.values() if trial.state is not None]
         total = self._total()
-        left = None
-        if total is not None:
-            epochs_each = max((t.config.epochs for t in self._trials.values()), default=1)
-            open_epochs = sum(t.epoch for t in self._trials.values() if t.state is None)
-            left = (total - len(ended)) * epochs_each - open_epochs
         return Snapshot(
             states={state: ended.count(state) for state in sorted(set(ended))},
             running=len(self.unfinished) - len(self._waiting),
@@ -208,10 +204,18 @@ class Sweep:
                 )
                 for study, found in complete.items()
             },
-            epochs=self._epochs,
-            epochs_left=left,
             seconds=time.monotonic() - self._began,
+            seconds_left=self._seconds_left(total),
         )
+
+    def _seconds_left(self, total: int | None) -> float | None:
+        if total is None or self._epochs < 2:
+            return None
+        trials = self._trials.values()
+        epochs = max(trial.config.epochs for trial in trials) * (total - len(trials))
+        epochs += sum(t.config.epochs - t.epoch for t in trials if t.state is None)
+        pace = (time.monotonic() - self._first_report) / (self._epochs - 1)
+        return pace * epochs
 
     @property
     def limits(self) -> dict[str, float]:

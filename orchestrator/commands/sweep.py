@@ -8,9 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.launch import Launch, launch
-from orchestrator.spec import load_spec
-
 _LINE_WIDTH = 120  # of a log
 
 
@@ -37,6 +34,10 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an earlier sweep.")] = False,
 ) -> None:
     """Search the trade-off between accuracy and measured training memory."""
+    # slow to import, and not needed to list the options
+    from orchestrator.launch import Launch, launch
+    from orchestrator.spec import load_spec
+
     console = Console(width=None if sys.stdout.isatty() else _LINE_WIDTH)
     if tracking_uri is not None:
         overrides = [*(overrides or []), f"tracking.uri={tracking_uri}"]

@@ -4,18 +4,16 @@ The input normalization and the kind of norm layers belong to the weights, not t
 """
 
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
 
 from tinytl.backbones.base import Network
 from tinytl.backbones.reference_names import from_reference, without_modules
+from tinytl.checkpoint import load_tensors
 from tinytl.config import Norm
 from tinytl.errors import WeightsError
 
@@ -125,12 +123,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         WeightsError: If the file is corrupt, or holds anything but tensors by name.
     """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, BadZipFile, ValueError, KeyError):
-        raise WeightsError(
-            f"cannot read weights from {path}: the file is damaged, or holds more than tensors "
-            "(which is refused for safety); get it again"
-        ) from None
+        content = load_tensors(path, torch.device("cpu"))
+    except ValueError as error:
+        raise WeightsError(f"cannot read weights from {path}: {error}; get it again") from None
     except OSError as error:
         raise WeightsError(f"cannot read weights from {path}: {error.strerror}") from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content

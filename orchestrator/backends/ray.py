@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -19,16 +19,18 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.resources import memory_class_bytes
-from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRequest, reason_of, run_trial
 from tinytl.errors import ConfigError, TinyTLError
 from tinytl.finetune import EpochReport
+
+if TYPE_CHECKING:  # a worker imports this module too, and needs neither search nor fronts
+    from orchestrator.sweep import Sweep
 
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
 _OBJECT_STORE_BYTES = 2**27  # reports are small, and images never travel through Ray
 
 
-def run(sweep: Sweep, *, address: str | None = None) -> None:
+def run(sweep: "Sweep", *, address: str | None = None) -> None:
     """Runs until no trial is left, or Ctrl-C stops it.
 
     Args:
@@ -141,7 +143,7 @@ class _Unsaved:
 class _Searcher(_Unsaved, Searcher):
     """Passes Tune's question for a trial on to the sweep."""
 
-    def __init__(self, sweep: Sweep, largest_node_bytes: int) -> None:
+    def __init__(self, sweep: "Sweep", largest_node_bytes: int) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._sweep = sweep
         self._largest_node_bytes = largest_node_bytes
@@ -191,7 +193,7 @@ class _Searcher(_Unsaved, Searcher):
 class _Scheduler(_Unsaved, FIFOScheduler):
     """Passes reports on to the sweep, which says whether their trial goes on."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: "Sweep") -> None:
         super().__init__()
         self._sweep = sweep
         self.problem: TinyTLError | None = None

@@ -64,7 +64,7 @@ class Sampler:
 
 def _nsga2(seed: int, trials: int) -> BaseSampler:
     # small enough for eight generations: Optuna's 50 would only draw at random in a short search
-    return NSGAIISampler(population_size=min(max(trials // 2, 8), 50), seed=seed)
+    return NSGAIISampler(population_size=min(max(trials // 4, 12), 50), seed=seed)
 
 
 def _tpe(seed: int, trials: int) -> BaseSampler:

@@ -195,8 +195,8 @@ def test_same_seed_same_suggestions(sampler):
     assert history(study_of(sampler, seed=1), 4) != first[:4]
 
 
-def replayed(sampler, suggestions):
-    study = study_of(sampler)
+def replayed(sampler, suggestions, **settings):
+    study = study_of(sampler, **settings)
     for number, params in enumerate(suggestions):
         study.replay_ask(number, json.loads(json.dumps(params)))
         study.tell(number, "complete", metrics(params))
@@ -235,11 +235,11 @@ def test_genetic_generations_survive_a_replay():
         trials = study._study.get_trials(deepcopy=False)
         return [t.system_attrs.get("NSGAIISampler:generation") for t in trials]
 
-    original = study_of("nsga2", trials=32)
-    first = history(original, 32)
+    original = study_of("nsga2", trials=64)
+    first = history(original, 64)
     complete = [t for t in original._study.get_trials() if t.state.name == "COMPLETE"]
     generations = [t.system_attrs["NSGAIISampler:generation"] for t in complete]
-    assert optuna_generations(replayed("nsga2", first)) == generations
+    assert optuna_generations(replayed("nsga2", first, trials=64)) == generations
     assert max(generations) >= 3
 
 

@@ -114,6 +114,14 @@ def _relative_error(actual: Tensor | None, expected: Tensor) -> float:
     return difference / scale if scale else difference
 
 
+def _printable(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns the result with null for what is not finite, which JSON has no number for."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in result.items()
+    }
+
+
 def main() -> int:
     """Compares the files named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__)
@@ -125,7 +133,7 @@ def main() -> int:
     except TinyTLError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(results, indent=2))
+    print(json.dumps({path: _printable(result) for path, result in results.items()}, indent=2))
     return 0 if all(passes(result) for result in results.values()) else 1
 
 

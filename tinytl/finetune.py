@@ -213,15 +213,14 @@ class _Run:
         return loss
 
     def _is_measured(self, number: int, images: int) -> bool:
-        """Returns whether a step is the second of full size, or the only one of a run.
+        """Returns whether a step is the second of full size, or the only one of its epoch.
 
-        The first creates the optimizer's state, and what is left over in an epoch's last step is no
-        batch of the size that was asked for.
+        In the first, libraries still set themselves up, and what is left over in an epoch's last
+        step is no batch of the size that was asked for.
         """
         total = len(self.splits.train)
         full_size = min(self.config.batch_size, total)
-        full_steps = total // full_size * self.config.epochs
-        return images == full_size and (number > 0 or full_steps == 1)
+        return images == full_size and (number > 0 or total // full_size == 1)
 
     def _evaluation_chunk(self, memory: StepMemory, image: Tensor) -> int:
         """Returns how many images can be evaluated at a time within the training step's peak."""

@@ -63,6 +63,12 @@ def _datasets(draft: Draft) -> Iterator[str]:
     names = draft.sections.get("datasets", [])
     if len(set(names)) < len(names):
         yield f"datasets: must differ from each other, but got {names!r}"
+    own = [name for name in names if name not in DATASETS or DATASETS[name].needs_data]
+    if len(own) > 1 and draft.data is not None and draft.data.is_file():
+        yield (
+            f"datasets: {', '.join(own)} cannot all be the one archive {draft.data}; give --data a "
+            "folder that holds each of them"
+        )
     for name in dict.fromkeys(names):
         if draft.data is None and name not in DATASETS:
             yield (

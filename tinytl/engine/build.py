@@ -1,11 +1,12 @@
 """Assembles the network of a configuration: backbone, weights, modules, method, execution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinytl.backbones import BACKBONES, Network
 from tinytl.backbones.insertion import insert_lite_residuals
 from tinytl.backbones.weights import (
+    RANDOM,
     WeightsInfo,
     find_weights,
     load_backbone,
@@ -15,7 +16,7 @@ from tinytl.backbones.weights import (
 )
 from tinytl.config import FinetuneConfig, LiteResidualConfig, Norm
 from tinytl.engine.convert import convert
-from tinytl.errors import ConfigError, unknown_name
+from tinytl.errors import ConfigError, WeightsError, unknown_name
 from tinytl.methods import METHODS
 
 
@@ -45,7 +46,11 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
     if problems:
         raise ConfigError(problems)
     backbone = BACKBONES[config.backbone]
-    weights = weights_info(config.weights, config.backbone)
+    try:
+        weights = weights_info(config.weights, config.backbone)
+    except WeightsError as error:  # what depends on the weights is not judged without them
+        problems.append(str(error))
+        weights = replace(RANDOM, norm=config.norm or RANDOM.norm, lite_residual=True)
     if config.resolution < backbone.min_resolution:
         problems.append(
             f"resolution: {backbone.name} takes images of at least {backbone.min_resolution} "

@@ -51,8 +51,9 @@ def measure_step(
 ) -> StepMemory:
     """Runs one training step and returns the memory that it used.
 
-    The step must begin without gradients and end with the optimizer's update. It must not be the
-    first of its optimizer: the state that a first step creates stays, and is resident.
+    The step must begin without gradients and end with the optimizer's update. State that a first
+    step creates is resident, as it is for all later ones; on CUDA, where blocks cannot be told
+    apart, it is counted twice if the update is the step's peak.
 
     Args:
         step: Forward pass, backward pass and update.
@@ -63,12 +64,12 @@ def measure_step(
     device = next(network.parameters()).device
     parameters = _bytes(network.parameters())
     buffers = _bytes(network.buffers())
-    state = _bytes(_tensors(optimizer.state.values()))
     batch = _bytes(inputs)
-    marks = _Marks(network)
+    marks = _Marks(network, optimizer)
     meter = _cuda_peak if device.type == "cuda" else _cpu_peak
     with marks.recording():
         peak = meter(step, marks)
+    state = _bytes(_tensors(optimizer.state.values()))
     return StepMemory(
         peak_bytes=parameters + buffers + state + batch + peak.total_bytes,
         saved_bytes=marks.saved_bytes,
@@ -98,8 +99,9 @@ class _Peak:
 class _Marks:
     """Notes when and where tensors are kept for the backward pass, or become gradients."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._network = network
+        self._optimizer = optimizer
         self._own = {_storage(t) for t in (*network.parameters(), *network.buffers()) if t.numel()}
         self._kept: dict[int, tuple[int, int]] = {}
         self.activations: list[tuple[int, int]] = []
@@ -129,6 +131,10 @@ class _Marks:
             self.activations.append((address, time.time_ns()))
         return tensor
 
+    def state(self) -> set[int]:
+        """Returns where the optimizer's state lies."""
+        return {_storage(tensor) for tensor in _tensors(self._optimizer.state.values())}
+
     def _gradient(self, parameter: Tensor) -> None:
         if parameter.grad is not None:
             self.gradients.append((_storage(parameter.grad), time.time_ns()))
@@ -138,7 +144,8 @@ def _cpu_peak(run: Callable[[], object], marks: _Marks | None) -> _Peak:
     """The highest sum of the allocator's events during `run`."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
-    blocks = _blocks(profiler)
+    resident = marks.state() if marks else set()
+    blocks = [b for b in _blocks(profiler) if b.end_ns < _NEVER or b.address not in resident]
     changes = sorted(
         [(b.start_ns, b.size_bytes) for b in blocks] + [(b.end_ns, -b.size_bytes) for b in blocks]
     )
@@ -168,6 +175,10 @@ def _cuda_peak(run: Callable[[], object], marks: _Marks | None) -> _Peak:
     return _Peak(torch.cuda.max_memory_allocated() - before)
 
 
+_NEVER = (1 << 63) - 1
+"""Release of what is still there when the profiler stops."""
+
+
 @dataclass
 class _Block:
     """A piece of memory between its allocation and its release."""
@@ -185,9 +196,7 @@ def _blocks(profiler: profile) -> list[_Block]:
     for event in _allocations(profiler):
         fields = event.extra_fields
         if fields.alloc_size > 0:
-            alive[fields.ptr] = _Block(
-                fields.ptr, fields.alloc_size, event.start_time_ns, (1 << 63) - 1
-            )
+            alive[fields.ptr] = _Block(fields.ptr, fields.alloc_size, event.start_time_ns, _NEVER)
         elif fields.ptr in alive:
             block = alive.pop(fields.ptr)
             block.end_ns = event.start_time_ns

@@ -1,61 +1,16 @@
-import importlib
 import random
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from orchestrator.spec import SweepSpec, load_spec
-from orchestrator.spec.file import shipped_names
-from orchestrator.spec.settings import METRICS, parse_bytes
 from orchestrator.spec.space import Choice, Fixed, Range
 from tinytl.backbones import BACKBONES
 from tinytl.config import FinetuneConfig
-from tinytl.data import DATASETS
-from tinytl.errors import ConfigError
 from tinytl.methods import METHODS
 
-BASE = """
-name: small
-datasets: [digits]
-objectives: {val_accuracy: max, peak_bytes: min}
-params:
-  backbone: proxyless_mobile
-  method: [last, tinytl-lite_residual]
-  resolution: [128, 224]
-  batch_size: 8
-  learning_rate: {low: 1e-4, high: 3e-3, log: true}
-  lite_residual:
-    width: {per_stage: [0, 1]}
-    groups: [2, 4]
-train: {epochs: 2, validation: 0.1}
-search: {sampler: random, trials: 5, seed: 3}
-"""
 
-
-@pytest.fixture
-def write(tmp_path):
-    def write(text, name="sweep.yaml"):
-        path = tmp_path / name
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
-def base(write):
-    return write(BASE)
-
-
-def problems(path, *overrides, **options):
-    with pytest.raises(ConfigError) as caught:
-        load_spec(path, overrides, **options)
-    return caught.value.problems
-
-
-def test_every_form(write):
-    spec = load_spec(write(BASE))
+def test_every_form(write, small):
+    spec = load_spec(write(small))
     domain = spec.space.domain
     assert domain("backbone") == Fixed("proxyless_mobile")
     assert domain("resolution") == Choice((128, 224))
@@ -97,50 +52,6 @@ def test_forms_of_the_width(base, form, domains):
     spec = load_spec(base, [f"lite_residual.width={form}"])
     found = {p.name: p.domain for p in spec.space.parameters if "width" in p.name}
     assert found == domains
-
-
-OVERRIDES = [
-    ("resolution=[32, 48]", "backbone=proxyless_tiny", {"resolution": Choice((32, 48))}),
-    ("params.batch_size=4", "", {"batch_size": Fixed(4)}),
-    ("learning_rate=2e-4", "", {"learning_rate": Fixed(2e-4)}),
-    ("learning_rate.high=1e-2", "", {"learning_rate": Range(1e-4, 1e-2, log=True)}),
-    ("lite_residual.groups=2", "", {"lite_residual.groups": Fixed(2)}),
-    ("lite_residual.width.0=1", "", {"lite_residual.width.0": Fixed(1.0)}),
-    (
-        "lite_residual.width=2",
-        "lite_residual.width.5=[0, 1]",
-        {"lite_residual.width.4": Fixed(2.0), "lite_residual.width.5": Choice((0.0, 1.0))},
-    ),
-    (
-        "lite_residual.width={stages: [1, 1, 0, 1, 2, 1]}",
-        "lite_residual.width.2=0.5",
-        {"lite_residual.width.2": Fixed(0.5), "lite_residual.width.4": Fixed(2.0)},
-    ),
-    ("epochs=[2, 4]", "", {"epochs": Choice((2, 4))}),
-    ("norm=", "", {"norm": Fixed(None)}),
-]
-
-
-@pytest.mark.parametrize(("first", "second", "domains"), OVERRIDES)
-def test_overrides(base, first, second, domains):
-    spec = load_spec(base, [text for text in (first, second) if text])
-    assert {name: spec.space.domain(name) for name in domains} == domains
-
-
-def test_overrides_of_sections(base):
-    overrides = ["search.sampler=tpe", "limits.peak_bytes=64MB", "tracking.uri=http://h:1"]
-    spec = load_spec(base, [*overrides, "name=b"], trials=9)
-    assert (spec.search.sampler, spec.search.trials) == ("tpe", 9)
-    assert (spec.limits.peak_bytes, spec.tracking.uri, spec.name) == (64_000_000, "http://h:1", "b")
-
-
-def test_a_parameter_moves_between_train_and_params(base):
-    spec = load_spec(base, ["epochs=7"])
-    assert "epochs" not in spec.train
-    assert spec.params["epochs"] == 7
-    back = load_spec(base, ["epochs=7", "train.epochs=9", "train.learning_rate=1e-3"])
-    assert back.train["epochs"] == 9
-    assert not {"epochs", "learning_rate"} & set(back.params)
 
 
 BROKEN = [
@@ -246,7 +157,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("override", "sentence"), BROKEN)
-def test_broken_rule(base, override, sentence):
+def test_broken_rule(base, override, sentence, problems):
     found = problems(base, override)
     assert any(sentence in problem for problem in found), found
 
@@ -256,12 +167,12 @@ CASCADES = {"method=last", "train.method=last", "lite_residual.width={per_stage:
 
 
 @pytest.mark.parametrize("override", sorted({o for o, _ in BROKEN} - CASCADES))
-def test_one_mistake_is_one_problem(base, override):
+def test_one_mistake_is_one_problem(base, override, problems):
     expected = 5 if override == "lite_residual.width={0: 1}" else 1
     assert len(problems(base, override)) == expected
 
 
-def test_all_problems_at_once(base):
+def test_all_problems_at_once(base, problems):
     overrides = [
         "name=a b",
         "datasets=[nowhere]",
@@ -284,84 +195,16 @@ def test_all_problems_at_once(base):
 
 
 @pytest.mark.parametrize("key", ["name", "datasets", "objectives", "params"])
-def test_missing_section(write, key):
-    lines = [line for line in BASE.splitlines() if not line.startswith(key)]
+def test_missing_section(write, key, problems, small):
+    lines = [line for line in small.splitlines() if not line.startswith(key)]
     text = "\n".join(line for line in lines if key != "params" or not line.startswith(" "))
     assert f"{key}: required, but missing" in problems(write(text))
 
 
 @pytest.mark.parametrize("key", ["backbone", "method", "resolution", "batch_size"])
-def test_missing_parameter(write, key):
-    text = "\n".join(line for line in BASE.splitlines() if not line.startswith(f"  {key}:"))
+def test_missing_parameter(write, key, problems, small):
+    text = "\n".join(line for line in small.splitlines() if not line.startswith(f"  {key}:"))
     assert f"params.{key}: required, but missing" in problems(write(text))
-
-
-def test_given_in_both_params_and_train(write):
-    text = BASE.replace("epochs: 2", "epochs: 2, learning_rate: 1e-3")
-    found = problems(write(text))
-    assert found == ["params.learning_rate: is given in train too; remove one of the two"]
-
-
-NOT_A_SWEEP = [
-    ("", "a sweep file must be a mapping of its keys, but got None"),
-    ("- 1", "a sweep file must be a mapping of its keys, but got [1]"),
-    ("name: [a", "line 1"),
-    ("name: a\nname: b", "line 2: the key 'name' is given twice"),
-    ("params: {a: 1, a: 2}", "the key 'a' is given twice"),
-    ("params: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
-    ("a: &a [*a]", "unknown key 'a'"),
-]
-
-
-@pytest.mark.parametrize(("text", "sentence"), NOT_A_SWEEP)
-def test_not_a_sweep_file(write, text, sentence):
-    assert sentence in "\n".join(problems(write(text)))
-
-
-@pytest.mark.parametrize("name", ["flower102", "no/such/file.yaml", "digits.yml", ""])
-def test_missing_file_lists_what_is_shipped(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (problem,) = problems(name)
-    assert repr(name) in problem
-    assert all(shipped in problem for shipped in shipped_names())
-
-
-def test_binary_file(tmp_path):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(b"\x80\x02\xff\xfe")
-    assert "not a text file" in problems(str(path))[0]
-
-
-BYTES = [
-    ("64MB", 64 * 10**6),
-    ("36.5 MB", 36_500_000),
-    ("1GB", 10**9),
-    ("512KiB", 512 * 1024),
-    ("1.5 GiB", 3 * 2**29),
-    (" 7 b ", 7),
-    ("2kb", 2000),
-    (123, 123),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), BYTES)
-def test_bytes(text, expected, base):
-    assert parse_bytes(text) == expected
-    assert load_spec(base, [f"limits.peak_bytes={text}"]).limits.peak_bytes == expected
-
-
-def test_own_dataset_needs_its_place(base, tmp_path):
-    assert load_spec(base, ["datasets=[my_flowers]"], data=tmp_path).datasets == ["my_flowers"]
-    assert "--data" in problems(base, "datasets=[my_flowers]")[0]
-
-
-def test_grid_with_validation_zero_may_use_the_test_images(base):
-    overrides = ["search={sampler: grid}", "train.validation=0", "learning_rate=1e-3"]
-    spec = load_spec(base, [*overrides, "objectives={test_accuracy: max, peak_bytes: min}"])
-    assert spec.objectives == {"test_accuracy": "max", "peak_bytes": "min"}
-    assert "there is none with validation 0" in problems(base, *overrides)[0]
-    with_validation = [*overrides, "train.validation=0.1", "objectives={test_accuracy: max}"]
-    assert "must not see the test images" in problems(base, *with_validation)[0]
 
 
 def test_seeds_multiply_the_grid(base):
@@ -376,15 +219,7 @@ def test_seeds_multiply_the_grid(base):
     assert once.finetune_config("digits", next(once.space.grid())).seed == 5
 
 
-def test_norm_must_be_one_that_the_backbone_has(base, monkeypatch):
-    info = replace(BACKBONES["proxyless_mobile"], norms=("bn_frozen",))
-    monkeypatch.setitem(BACKBONES, "proxyless_mobile", info)
-    for override, path in (("norm=gn_ws", "params.norm"), ("train.norm=gn_ws", "train.norm")):
-        expected = f"{path}: 'gn_ws' is not available for proxyless_mobile: choose one of bn_frozen"
-        assert problems(base, override) == [expected]
-
-
-def test_stages_follow_the_backbone(base):
+def test_stages_follow_the_backbone(base, problems):
     overrides = ["backbone=[proxyless_mobile, proxyless_tiny]", "resolution=224"]
     spec = load_spec(base, overrides)
     rng = random.Random(0)
@@ -423,47 +258,11 @@ def test_settings_of_a_trial(base):
     assert spec.finetune_config("digits", last).lite_residual is None
 
 
-ROUND_TRIPS = [[], ["name=1e5x"], ["tracking.experiment='1e5'"], ["lite_residual.width.0=[0, 2]"]]
-
-
-@pytest.mark.parametrize("overrides", [*ROUND_TRIPS, *([a] for a, b, _ in OVERRIDES if not b)])
-def test_resolved_file_says_the_same(base, write, overrides):
-    spec = load_spec(base, overrides)
-    again = load_spec(write(spec.resolved_yaml(), "resolved.yaml"))
-    assert again == spec
-    assert again.space == spec.space
-    assert again.resolved_yaml() == spec.resolved_yaml()
-
-
 def test_a_spec_cannot_be_changed(base):
     spec = load_spec(base)
     with pytest.raises(ValueError, match="frozen"):
         spec.name = "other"
     assert SweepSpec.model_validate(spec.model_dump()) == spec
-
-
-@pytest.mark.parametrize("name", shipped_names())
-def test_shipped_sweep_files(name, write):
-    spec = load_spec(name)
-    assert spec.name == name
-    assert load_spec(write(spec.resolved_yaml())) == spec
-    assert set(spec.datasets) <= set(DATASETS)
-    assert set(spec.objectives) <= set(METRICS)
-    rng = random.Random(0)
-    for _ in range(100):
-        params = spec.space.sample(rng)
-        config = spec.finetune_config(spec.datasets[0], params)
-        assert config.method in METHODS
-        modules = METHODS[config.method].uses_lite_residual
-        assert (config.lite_residual is not None) == modules
-        if modules:
-            assert len(config.lite_residual.width) == BACKBONES[config.backbone].stages
-
-
-def test_all_shipped_files_are_tested():
-    folder = Path(importlib.import_module("search_spaces").__file__).parent
-    assert {path.stem for path in folder.glob("*.y*ml")} == set(shipped_names())
-    assert {"digits", "cifar10_proxyless_w0.25", "flowers102"} <= set(shipped_names())
 
 
 def test_values_of_a_setting(base):

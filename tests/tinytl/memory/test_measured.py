@@ -21,7 +21,7 @@ from tinytl.engine.build import build_network
 from tinytl.engine.measure import measure
 from tinytl.engine.step import make_optimizer, training_step
 from tinytl.finetune import CHECKPOINT, finetune
-from tinytl.memory.measured import StepMemory, inference_bytes
+from tinytl.memory.measured import StepMemory, inference_bytes, measure_step
 from tinytl.methods import METHODS
 
 HERE = Path(__file__).parent
@@ -219,6 +219,19 @@ def test_a_step_measured_twice_gives_the_same_numbers(
     torch.manual_seed(7)  # other weights and images: only shapes matter
     config = config_of(*case)
     assert measure(network_of(config), config) == measured[case]
+
+
+@EACH_CASE
+def test_the_step_that_creates_the_optimizers_state_counts_it_as_resident(
+    method: str, execution: str, measured: dict[tuple[str, str], StepMemory]
+) -> None:
+    config = config_of(method, execution)
+    network = network_of(config)
+    optimizer = make_optimizer(network, config)
+    images, labels = torch.randn(8, 3, 96, 96), torch.randint(10, (8,))
+    step = partial(training_step, network, optimizer, images, labels, 0.0)
+    first = measure_step(step, network=network, optimizer=optimizer, inputs=(images, labels))
+    assert first == measured[method, execution]
 
 
 @EACH_CASE

@@ -78,13 +78,15 @@ def test_a_network_that_can_learn_the_task_learns_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["last", L_B, "full"])
 def test_plain_and_saving_give_the_same_curve(method: str, tmp_path: Path) -> None:
+    # not Adam, whose first steps make of a gradient's rounding error a step of full length
+    settings = {"optimizer": "sgd_momentum", "learning_rate": 2e-2}
     plain, saving = (
-        run(config_of(method, execution=execution), tmp_path / execution)
+        run(config_of(method, execution=execution, **settings), tmp_path / execution)
         for execution in ("plain", "saving")
     )
     for ours, theirs in zip(saving, plain, strict=True):
         for metric in ("train_loss", "val_loss"):
-            assert ours.metrics[metric] == pytest.approx(theirs.metrics[metric], rel=1e-3)
+            assert ours.metrics[metric] == pytest.approx(theirs.metrics[metric], rel=1e-4)
 
 
 # --- reports ---

@@ -1,6 +1,7 @@
 """The paper's order of methods, on real photographs and with real ImageNet weights."""
 
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -10,26 +11,28 @@ from tinytl.finetune import finetune
 pytestmark = [pytest.mark.real_data, pytest.mark.integration]
 
 # the best of a few learning rates for each method
-LEARNING_RATES = {"last": 5e-3, "tinytl-bias": 2e-3, "tinytl-lite_residual+bias": 2e-3}
+LEARNING_RATES = {"last": 4e-3, "tinytl-bias": 1.5e-3, "tinytl-lite_residual+bias": 1.5e-3}
+SEEDS = (0, 1)
 
 
-def metrics_of(method: str, shared_dir: Path, directory: Path) -> dict[str, float]:
+def metrics_of(method: str, seed: int, shared_dir: Path, directory: Path) -> dict[str, float]:
     """The metrics of a short run on CIFAR-10."""
     config = FinetuneConfig(
         dataset="cifar10",
         backbone="proxyless_w0.25",
         method=method,
         learning_rate=LEARNING_RATES[method],
-        resolution=64,
+        resolution=96,
         batch_size=16,
-        epochs=3,
-        train_images=1000,
-        eval_images=2000,
+        epochs=4,
+        train_images=1600,
+        eval_images=3000,
         validation=0.0,
+        seed=seed,
     )
     return finetune(
         config,
-        directory=directory / method,
+        directory=directory / f"{method}-{seed}",
         data=shared_dir / "data" / "cifar10-subset.zip",
         weights=shared_dir / "weights",
     )
@@ -38,15 +41,17 @@ def metrics_of(method: str, shared_dir: Path, directory: Path) -> dict[str, floa
 def test_last_is_worse_than_bias_is_worse_than_lite_residual(
     shared_dir: Path, tmp_path: Path
 ) -> None:
-    last, bias, lite_residual = (
-        metrics_of(method, shared_dir, tmp_path) for method in LEARNING_RATES
-    )
-    # 51, 54 and 55 % when this was written, with two seeds
-    assert bias["test_accuracy"] > last["test_accuracy"] + 0.01
-    assert lite_residual["test_accuracy"] > last["test_accuracy"] + 0.025
+    mean: dict[str, dict[str, float]] = {}
+    for method in LEARNING_RATES:
+        runs = [metrics_of(method, seed, shared_dir, tmp_path) for seed in SEEDS]
+        mean[method] = {key: fmean(run[key] for run in runs) for key in runs[0]}
+    last, bias, lite_residual = mean.values()
+    # 57.6, 63.8 and 64.6 % when this was written; a seed moves them by about 0.6
+    assert bias["test_accuracy"] > last["test_accuracy"] + 0.04
+    assert lite_residual["test_accuracy"] > last["test_accuracy"] + 0.05
     assert lite_residual["test_accuracy"] > bias["test_accuracy"] - 0.005
-    # the loss is less noisy than the accuracy of so short a run
-    assert last["train_loss"] > bias["train_loss"] + 0.02
-    assert bias["train_loss"] > lite_residual["train_loss"] + 0.01
+    # the loss is less noisy than the accuracy of so short a run: 1.32, 1.16 and 1.10
+    assert last["train_loss"] > bias["train_loss"] + 0.1
+    assert bias["train_loss"] > lite_residual["train_loss"] + 0.03
     # and the price is low
     assert lite_residual["peak_bytes"] < 1.5 * bias["peak_bytes"]

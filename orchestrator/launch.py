@@ -20,12 +20,15 @@ from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Site, Sweep
 from orchestrator.tracking import Tracker
 from tinytl import builtin
-from tinytl.backbones.weights import find_weights
+from tinytl.backbones import BACKBONES
+from tinytl.config import FinetuneConfig
 from tinytl.data import load_splits
-from tinytl.errors import ConfigError, TinyTLError
+from tinytl.engine.build import build_network
+from tinytl.errors import ConfigError, TinyTLError, TrainingError
 from tinytl.finetune import EpochReport
 
 Backend = Literal["ray", "local"]
+_REASONS = 5  # of failed trials that are shown
 # what a resumed sweep may have otherwise than before: how much is run, not what
 _FREE = {"search": {"trials", "workers"}, "limits": {"hours"}, "tracking": {"experiment", "uri"}}
 
@@ -84,6 +87,7 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
             console.print(f"not all could be uploaded: {tracker.problem}", style="yellow")
         record.close()
     _show_fronts(sweep, how, console)
+    _show_failures(sweep, how, console)
     return not interrupted and not sweep.unfinished
 
 
@@ -100,15 +104,27 @@ def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
     for backbone, weights in itertools.product(spec.values("backbone"), spec.values("weights")):
         if weights == builtin.WEIGHTS_NAME:
             _build_source_model(console)
-        if weights != "random":
-            try:
-                find_weights(weights, backbone, how.weights)
-            except TinyTLError as error:
-                problems.append(str(error))
+        try:
+            _try_weights(backbone, weights, how.weights)
+        except TinyTLError as error:
+            problems.append(str(error))
     if problems:
         raise ConfigError(problems)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Site(how.data, how.weights, device, classes, predicted_peak_bytes)
+
+
+def _try_weights(backbone: str, weights: str, directory: Path | None) -> None:
+    """Loads weights into their backbone, as each trial will."""
+    config = FinetuneConfig(
+        dataset="any",
+        backbone=backbone,
+        method="last",
+        resolution=BACKBONES[backbone].min_resolution,
+        batch_size=1,
+        weights=weights,
+    )
+    build_network(config, classes=2, weights_directory=directory)
 
 
 def _build_source_model(console: Console) -> None:
@@ -180,11 +196,27 @@ def _show_fronts(sweep: Sweep, how: Launch, console: Console) -> None:
             table.add_row(*row.values())
         console.print(table)
         console.print(f"picture: {folder / 'front.png'}", highlight=False, soft_wrap=True)
-    failed = snapshot.states.get("failed", 0)
-    if failed:
-        console.print(
-            f"{failed} trials failed; their reasons are in the browser and in "
-            f"{how.directory / EVENTS_FILE}",
-            style="yellow",
-            soft_wrap=True,
+
+
+def _show_failures(sweep: Sweep, how: Launch, console: Console) -> None:
+    """Prints why trials failed, each reason once.
+
+    Raises:
+        TrainingError: If trials failed and none is complete.
+    """
+    snapshot = sweep.snapshot()
+    if not snapshot.failures:
+        return
+    trials: dict[str, list[str]] = {}
+    for trial, reason in snapshot.failures.items():
+        trials.setdefault(reason, []).append(trial)
+    for reason, failed in itertools.islice(trials.items(), _REASONS):
+        text = f"{len(failed)} failed ({failed[0]}): {reason}"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(trials) > _REASONS:
+        console.print(f"all reasons: {how.directory / EVENTS_FILE}", style="yellow")
+    if not any(snapshot.points.values()):
+        raise TrainingError(
+            f"no trial is complete, and {len(snapshot.failures)} failed; mend what is said above "
+            "and start a new sweep with --out"
         )

@@ -60,6 +60,7 @@ class Snapshot:
 
     Attributes:
         states: How many trials ended in each state.
+        failures: Why each failed trial did.
         running: Trials that were asked for and have not ended.
         total: Trials the sweep will ask for at most, or None where nobody counted them.
         points: The complete trials of each study.
@@ -71,6 +72,7 @@ class Snapshot:
     """
 
     states: Mapping[State, int]
+    failures: Mapping[str, str]
     running: int
     total: int | None
     points: Mapping[str, list[Point]]
@@ -194,6 +196,11 @@ class Sweep:
         total = self._total()
         return Snapshot(
             states={state: ended.count(state) for state in sorted(set(ended))},
+            failures={
+                event.trial: event.reason or ""
+                for event in self._events
+                if isinstance(event, Told) and event.state == "failed"
+            },
             running=len(self.unfinished) - len(self._waiting),
             total=total,
             points=complete,
@@ -288,12 +295,12 @@ class Sweep:
 
     def _request(self, name: str) -> TrialRequest:
         trial = self._trials[name]
-        return TrialRequest(
+        return TrialRequest(  # absolute paths, for processes with another working directory
             name,
             trial.config,
-            self.record.trial_directory(name),
-            self.site.data,
-            self.site.weights,
+            self.record.trial_directory(name).absolute(),
+            self.site.data and self.site.data.absolute(),
+            self.site.weights and self.site.weights.absolute(),
             self.site.device,
             self.spec.search.threads,
             trial.predicted_bytes or 0,

@@ -1,6 +1,8 @@
 """Conformance: every backend runs the same sweep to the same record, and survives faults."""
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,12 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from orchestrator.launch import Launch, launch
 from orchestrator.record import Asked, Reported, Told, read_events
 from orchestrator.spec import SweepSpec
-from tinytl.errors import ConfigError
+from tinytl.errors import ConfigError, TrainingError
+from tinytl.finetune import CHECKPOINT
 
 BACKENDS = [
     "local",
@@ -106,6 +110,34 @@ def test_a_trial_that_fails_does_not_end_the_sweep(backend: str, tmp_path: Path)
     for event in events(directory):
         if isinstance(event, Told) and event.state == "failed":
             assert "lower learning_rate" in event.reason
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_where_all_trials_fail_the_reasons_are_told(backend: str, tmp_path: Path) -> None:
+    params = {"method": "last", "lite_residual": None, "weight_decay": 1.0}
+    train = {"learning_rate": 10.0, "optimizer": "adamw", "epochs": 10, "train_images": 60}
+    search = {"sampler": "grid", "trials": None}
+    with pytest.raises(TrainingError, match="no trial is complete, and 2 failed"):
+        run(tmp_path / "run", backend, params=params, train=train, search=search)
+    log = (tmp_path / "log.txt").read_text()
+    assert re.search(r"failed \(digits-000\d\): the loss became .* lower learning_rate", log)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_relative_paths_mean_the_same_in_every_process(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for index in range(12):
+        image = tmp_path / "photos" / f"class_{index % 2}" / f"{index}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * index, 30, 40)).save(image)
+    tiny = spec(search={"trials": 1}, train={"train_images": None})
+    own = SweepSpec.parse({**tiny.model_dump(), "datasets": ["photos"]}, data=Path("photos"))
+    how = Launch(Path("out/run"), data=Path("photos"), weights=Path("none"), backend=backend)
+    assert launch(own, how, Console(file=io.StringIO()))
+    assert states(tmp_path / "out" / "run") == {"complete": 1}
+    assert (tmp_path / "out" / "run" / "trials" / "photos-0000" / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -67,10 +67,15 @@ def main(arguments: list[str] | None = None) -> Any:
     except TinyTLError as error:
         if debug:
             raise
-        console = Console(stderr=True)
-        for line in str(error).splitlines():
-            console.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(USER_ERROR)
+        problem = str(error)
+    except OSError as error:  # a full disk or a missing permission, wherever it shows
+        if debug:
+            raise
+        problem = f"{error}; free some space, or correct the path or its permissions"
+    console = Console(stderr=True)
+    for line in problem.splitlines():
+        console.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(USER_ERROR)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from orchestrator.backends import local
 from orchestrator.pareto import front_table
 from orchestrator.plots import write_pictures
 from orchestrator.progress import Progress
-from orchestrator.record import EVENTS_FILE, SWEEP_FILE, SweepRecord, write_atomically
+from orchestrator.record import EVENTS_FILE, SWEEP_FILE, SweepRecord
 from orchestrator.resources import predicted_peak_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Site, Sweep
@@ -26,6 +26,7 @@ from tinytl.data import load_splits
 from tinytl.engine.build import build_network
 from tinytl.errors import ConfigError, TinyTLError, TrainingError
 from tinytl.finetune import EpochReport
+from tinytl.storage import write_atomically
 
 Backend = Literal["ray", "local"]
 _REASONS = 5  # of failed trials that are shown

@@ -15,6 +15,7 @@ from orchestrator.pareto import (
     shown,
     widths,
 )
+from tinytl.storage import write_atomically
 
 # Okabe and Ito's colours, told apart by people with any kind of colour vision, and a symbol as
 # well; fixed for the known methods, so that the pictures of two sweeps compare at a glance
@@ -56,8 +57,11 @@ def axes(objectives: Objectives) -> tuple[str, str]:
 def write_pictures(
     directory: Path, candidates: Sequence[Point], objectives: Objectives, title: str
 ) -> None:
-    """Writes `front.html`, `front.png` and `front.csv` into the directory, each atomically."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Writes `front.html`, `front.png` and `front.csv` into the directory, each atomically.
+
+    Raises:
+        StorageError: If they cannot be written.
+    """
     table = front_csv(front(candidates, objectives), objectives)
     page = plot_html(candidates, objectives, title)
     for name, content in (
@@ -66,9 +70,7 @@ def write_pictures(
         ("front.csv", table.encode("utf-8", "replace")),
         ("front.png", plot_png(candidates, objectives, title)),
     ):
-        partial = directory / f"{name}.partial"
-        partial.write_bytes(content)
-        partial.replace(directory / name)
+        write_atomically(directory / name, content)
 
 
 def plot_html(candidates: Sequence[Point], objectives: Objectives, title: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from tinytl.errors import ConfigError, StorageError
+from tinytl.storage import not_written, write_atomically
 
 SWEEP_FILE = "sweep.yaml"
 EVENTS_FILE = "trials.jsonl"
@@ -164,12 +165,8 @@ class SweepRecord:
                 f"{directory} already holds a sweep; continue it with --resume, or choose another "
                 "directory with --out"
             )
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            write_atomically(directory / _ID_FILE, uuid.uuid4().hex)
-            write_atomically(directory / SWEEP_FILE, sweep_yaml)
-        except OSError as error:
-            raise _not_written(directory, error) from None
+        write_atomically(directory / _ID_FILE, uuid.uuid4().hex)
+        write_atomically(directory / SWEEP_FILE, sweep_yaml)
         return cls(directory)
 
     @classmethod
@@ -203,7 +200,7 @@ class SweepRecord:
             os.fsync(self._file.fileno())
         except OSError as error:
             self._file.truncate(end)
-            raise _not_written(self.directory / EVENTS_FILE, error) from None
+            raise not_written(self.directory / EVENTS_FILE, error) from None
 
     def events(self) -> list[Event]:
         """Returns all events so far, in the order in which they were appended."""
@@ -223,20 +220,3 @@ class SweepRecord:
         path = self.directory / EVENTS_FILE
         if path.exists() and path.stat().st_size > whole:
             os.truncate(path, whole)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes the file so that a reader sees the old text or the new, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _not_written(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot write {path}: {error.strerror}; free some space or correct the permissions, then "
-        "go on with --resume"
-    )

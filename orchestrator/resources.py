@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.record import write_atomically
 from tinytl.backbones.weights import cache_directory
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network, norm_of
 from tinytl.engine.measure import measure
 from tinytl.engine.threads import using_threads
+from tinytl.storage import write_atomically
 
 SMALLEST_CLASS_BYTES = 2**29
 # decoded images of a batch on their way into the network, and the evaluation's
@@ -94,6 +94,5 @@ def _cached(key: dict[str, object], measure_bytes: Callable[[], int]) -> int:
     if path.exists():
         return int(json.loads(path.read_text())["bytes"])
     value = measure_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps({"bytes": value, "of": key}))
     return value

@@ -1,4 +1,5 @@
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,3 +34,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TINYTL_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("TINYTL_WEIGHTS", raising=False)
         yield
+
+
+@pytest.fixture
+def small_disk_bytes() -> int:
+    """Size of `small_disk`, a little above what a tracking database needs."""
+    return 2**24
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, small_disk_bytes: int) -> Iterator[Path]:
+    """An empty file system of its own, to be filled."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={small_disk_bytes}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs a user who may mount a small disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

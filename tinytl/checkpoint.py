@@ -1,14 +1,14 @@
 """Files of tensors and plain values: written atomically, read without running any code."""
 
 import io
-import os
-from contextlib import suppress
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tinytl.errors import StorageError
+from tinytl.storage import write_atomically
 
 
 def write_tensors(path: Path, state: dict[str, Any]) -> None:
@@ -17,23 +17,10 @@ def write_tensors(path: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: If it cannot be written, for example because the disk is full.
     """
-    # first into memory, for torch's own writer does not say why it cannot write to a file
+    # into memory, for torch's own writer does not say why it cannot write to a file
     content = io.BytesIO()
     torch.save(state, content)
-    partial_path = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial_path.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial_path.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # the first error says more than one about cleaning up
-            partial_path.unlink(missing_ok=True)
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; free some space or correct the permissions"
-        ) from None
+    write_atomically(path, content.getvalue())
 
 
 def load_tensors(path: Path, device: torch.device) -> Any:
@@ -44,7 +31,8 @@ def load_tensors(path: Path, device: torch.device) -> Any:
         ValueError: If it is damaged, or holds anything else.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of a strange file, which is refused anyway
+            return torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
     except Exception:  # damaged bytes raise nearly anything in the unpickler

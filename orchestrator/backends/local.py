@@ -2,19 +2,22 @@
 
 from orchestrator.sweep import Sweep
 from orchestrator.trial import reason_of, run_trial
+from tinytl.errors import StorageError
 
 
 def run(sweep: Sweep) -> None:
     """Runs until no trial is left.
 
     Raises:
-        StorageError: If the sweep's record cannot be written.
+        StorageError: If the record or a checkpoint cannot be written.
     """
     while (request := sweep.ask()) is not None:
         reports = run_trial(request)
         while True:
             try:
                 report = next(reports)
+            except StorageError:  # no fault of the trial's, which --resume takes up again
+                raise
             except Exception as error:  # a trial that fails must not end the sweep
                 sweep.fail(request.trial, reason_of(error))
                 break

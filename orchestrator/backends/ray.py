@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.resources import memory_class_bytes
 from orchestrator.trial import TrialRequest, reason_of, run_trial
-from tinytl.errors import ConfigError, TinyTLError
+from tinytl.errors import ConfigError, StorageError, TinyTLError
 from tinytl.finetune import EpochReport
 
 if TYPE_CHECKING:  # a worker imports this module too, and needs neither search nor fronts
@@ -39,7 +39,7 @@ def run(sweep: "Sweep", *, address: str | None = None) -> None:
 
     Raises:
         ConfigError: If the cluster does not answer.
-        StorageError: If the sweep's record cannot be written.
+        StorageError: If the record or a checkpoint cannot be written.
     """
     directory = Path(tempfile.mkdtemp(prefix="tinytl-"))  # short: Ray's sockets are below it
     try:
@@ -126,6 +126,8 @@ class _Trainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         try:
             return {"report": next(self._reports)}
+        except StorageError as error:  # no fault of the trial's, which --resume takes up again
+            return {"storage_error": str(error)}
         except Exception as error:  # told to the sweep; Tune retries only a process that died
             return {"error": reason_of(error)}
 
@@ -201,11 +203,13 @@ class _Scheduler(_Unsaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         name = trial.config["request"].trial
         try:
+            if "storage_error" in result:
+                raise StorageError(result["storage_error"])
             if "error" in result:
                 self._sweep.fail(name, result["error"])
             elif self._sweep.report(name, result["report"]):
                 return TrialScheduler.CONTINUE
-        except TinyTLError as error:  # the record cannot be written: nothing more may run
-            self.problem = error
+        except TinyTLError as error:  # nothing can be written: nothing more may run
+            self.problem = self.problem or error
             tune_controller.request_stop_experiment()
         return TrialScheduler.STOP

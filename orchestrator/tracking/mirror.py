@@ -31,8 +31,8 @@ from orchestrator.record import (
     Reported,
     Told,
     read_events,
-    write_atomically,
 )
+from tinytl.storage import write_atomically
 
 CURSOR_FILE = "mlflow.cursor"
 

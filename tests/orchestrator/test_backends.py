@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 from PIL import Image
@@ -51,10 +53,12 @@ def spec(**sections: dict) -> SweepSpec:
     return SweepSpec.parse(merged)
 
 
-def run(directory: Path, backend: str, *, resume: bool = False, **sections: dict) -> bool:
+def run(
+    directory: Path, backend: str, *, resume: bool = False, log: IO[str] | None = None,
+    **sections: dict,
+) -> bool:  # fmt: skip
     how = Launch(directory, resume=resume, backend=backend)
-    with (directory.parent / "log.txt").open("w") as log:
-        return launch(spec(**sections), how, Console(file=log))
+    return launch(spec(**sections), how, Console(file=log or io.StringIO()))
 
 
 def events(directory: Path) -> list:
@@ -116,11 +120,11 @@ def test_a_trial_that_fails_does_not_end_the_sweep(backend: str, tmp_path: Path)
 def test_where_all_trials_fail_the_reasons_are_told(backend: str, tmp_path: Path) -> None:
     params = {"method": "last", "lite_residual": None, "weight_decay": 1.0}
     train = {"learning_rate": 10.0, "optimizer": "adamw", "epochs": 10, "train_images": 60}
-    search = {"sampler": "grid", "trials": None}
+    search, log = {"sampler": "grid", "trials": None}, io.StringIO()
     with pytest.raises(TrainingError, match="no trial is complete, and 2 failed"):
-        run(tmp_path / "run", backend, params=params, train=train, search=search)
-    log = (tmp_path / "log.txt").read_text()
-    assert re.search(r"failed \(digits-000\d\): the loss became .* lower learning_rate", log)
+        run(tmp_path / "run", backend, log=log, params=params, train=train, search=search)
+    expected = r"failed \(digits-000\d\): the loss became .* lower learning_rate"
+    assert re.search(expected, log.getvalue())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -227,6 +231,21 @@ def test_a_killed_driver_loses_and_doubles_nothing(backend: str, tmp_path: Path)
     for trial in {event.trial for event in after}:
         reports = [e.epoch for e in after if isinstance(e, Reported) and e.trial == trial]
         assert reports == [1, 2, 3, 4, 5, 6], "an epoch was lost or doubled"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_full_disk_stops_the_sweep_and_fails_no_trial(backend: str, small_disk: Path) -> None:
+    directory, filler = small_disk / "run", small_disk / "filler"
+    with start_driver(directory, backend) as driver:
+        wait_for_reports(directory, 3)
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(2**16)):
+                pass
+        assert driver.wait(timeout=120) != 0
+    assert set(states(directory)) <= {"complete"}
+    filler.unlink()
+    assert run(directory, backend, resume=True, train={"epochs": 6, "train_images": 60})
+    assert states(directory) == {"complete": 5}
 
 
 @pytest.mark.integration

@@ -29,6 +29,7 @@ from tinytl.finetune import EpochReport
 from tinytl.storage import write_atomically
 
 Backend = Literal["ray", "local"]
+_SECONDS_TO_UPLOAD, _SECONDS_TO_UPLOAD_AFTER_ERROR = 60.0, 5.0
 _REASONS = 5  # of failed trials that are shown
 # what a resumed sweep may have otherwise than before: how much is run, not what
 _FREE = {"search": {"trials", "workers"}, "limits": {"hours"}, "tracking": {"experiment", "uri"}}
@@ -77,14 +78,18 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
         uri=spec.tracking.uri,
     )
     tracker.start()
+    patience = _SECONDS_TO_UPLOAD
     try:
         sweep = Sweep(spec, record, site, notify=lambda: _changed(tracker, progress))
         progress = Progress(console, sweep)
         with progress:
             interrupted = _run(sweep, how)
+    except TinyTLError:
+        patience = _SECONDS_TO_UPLOAD_AFTER_ERROR  # what stopped the sweep may stop uploads too
+        raise
     finally:
         console.print("uploading what is left to MLflow", highlight=False)
-        if not tracker.close():
+        if not tracker.close(patience):
             console.print(f"not all could be uploaded: {tracker.problem}", style="yellow")
         record.close()
     _show_fronts(sweep, how, console)

@@ -90,7 +90,7 @@ class Tracker:
         """Says that events were appended; returns at once."""
         self._worker.wake()
 
-    def close(self, timeout: float = 60.0) -> bool:
+    def close(self, timeout: float) -> bool:
         """Uploads what is left and ends the thread.
 
         Returns:

@@ -38,8 +38,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def small_disk_bytes() -> int:
-    """Size of `small_disk`, a little above what a tracking database needs."""
-    return 2**24
+    """Size of `small_disk`: room for a sweep with its pages and database."""
+    return 2**26
 
 
 @pytest.fixture

@@ -36,35 +36,6 @@ def test_proxyless_mobile_has_as_many_parameters_as_published() -> None:
     assert round(total / 1e6, 1) == 4.1
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_stages_start_where_there_is_no_shortcut(name: str) -> None:
-    with torch.device("meta"):
-        network = BACKBONES[name].build("gn_ws", 10, 0.0)
-    points = network.insertion_points
-    assert [p.stage for p in points] == sorted(p.stage for p in points)
-    assert {p.stage for p in points} == set(range(BACKBONES[name].stages))
-    for point in points:
-        block = point.path.rpartition(".")[0]
-        begins = point == next(p for p in points if p.stage == point.stage)
-        assert begins == (block not in network.residual_blocks)
-
-
-@pytest.mark.parametrize("norm", ["gn_ws", "bn_frozen"])
-@pytest.mark.parametrize("name", BACKBONES)
-def test_inserting_modules_leaves_the_output_unchanged(name: str, norm: str) -> None:
-    torch.manual_seed(0)
-    info = BACKBONES[name]
-    network = info.build(norm, 10, 0.0).eval()
-    images = torch.randn(2, 3, info.min_resolution, info.min_resolution)
-    with torch.no_grad():
-        before = network(images)
-        insert_lite_residuals(network, LiteResidualConfig())
-        after = network(images)
-    torch.testing.assert_close(after, before)
-    inserted = [m for m in network.modules() if isinstance(m, WithLiteResidual)]
-    assert len(inserted) == len(network.insertion_points)
-
-
 def test_a_stage_of_width_zero_gets_no_module() -> None:
     network = BACKBONES["proxyless_tiny"].build("gn_ws", 10, 0.0)
     insert_lite_residuals(network, LiteResidualConfig(width=(0, 1, 0, 2)))

@@ -48,6 +48,24 @@ def test_the_papers_figures(method: str, batch_size: int, resolution: int, megab
     assert round(modeled_bytes(network, resolution, batch_size) / 1e6) == megabytes
 
 
+# The reference's count of torchvision's networks, in MB: batch 8 at 224 px, 102 classes.
+TORCHVISION = [
+    ("mobilenet_v2", 447.7, 224.6, 47.7),
+    ("mobilenet_v2_1.4", 644.2, 323.0, 72.5),
+]
+
+
+@pytest.mark.parametrize(("backbone", "full", "bn_last", "last"), TORCHVISION)
+def test_the_references_figures_for_torchvision(
+    backbone: str, full: float, bn_last: float, last: float
+) -> None:
+    with torch.device("meta"):
+        network = BACKBONES[backbone].build("bn_frozen", 102, 0.0)
+    for method, megabytes in (("full", full), ("bn+last", bn_last), ("last", last)):
+        METHODS[method].apply(network)
+        assert round(modeled_bytes(network, 224, 8) / 1e6, 1) == megabytes
+
+
 class Small(Network):
     """A network that can be counted by hand: 4 x 4 images, two channels."""
 

@@ -1,0 +1,117 @@
+"""Conformance: what is true of every backbone in the registry, with every norm it can have."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tinytl.backbones import BACKBONES, Network
+from tinytl.backbones.insertion import insert_lite_residuals
+from tinytl.config import LiteResidualConfig
+from tinytl.engine.convert import convert
+from tinytl.methods import METHODS
+from tinytl.nn.lite_residual import WithLiteResidual
+
+CASES = [(name, norm) for name, info in BACKBONES.items() for norm in info.norms]
+EACH_CASE = pytest.mark.parametrize(("name", "norm"), CASES)
+METHOD = METHODS["tinytl-lite_residual+bias"]
+
+
+def built(name: str, norm: str, *, modules: bool = True) -> Network:
+    torch.manual_seed(0)
+    network = BACKBONES[name].build(norm, 10, 0.0)
+    if modules:
+        insert_lite_residuals(network, LiteResidualConfig())
+    return network
+
+
+def images_of(name: str) -> torch.Tensor:
+    smallest = BACKBONES[name].min_resolution
+    return torch.randn(2, 3, smallest, smallest, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_stages_start_where_there_is_no_skip_connection(name: str) -> None:
+    with torch.device("meta"):
+        network = BACKBONES[name].build("gn_ws", 10, 0.0)
+    points = network.insertion_points
+    assert [p.stage for p in points] == sorted(p.stage for p in points)
+    assert {p.stage for p in points} == set(range(BACKBONES[name].stages))
+    for point in points:
+        block = point.path.rpartition(".")[0]
+        begins = point == next(p for p in points if p.stage == point.stage)
+        assert begins == (block not in network.residual_blocks)
+
+
+@EACH_CASE
+def test_what_is_declared_of_a_point_is_what_its_main_branch_does(name: str, norm: str) -> None:
+    with torch.device("meta"):
+        network = built(name, norm, modules=False)
+        seen: dict[str, tuple[int, int, bool]] = {}
+        for point in network.insertion_points:
+            network.get_submodule(point.path).register_forward_hook(
+                lambda module, inputs, output, path=point.path: seen.update(
+                    {path: (inputs[0].shape[1], output.shape[1], inputs[0].shape == output.shape)}
+                )
+            )
+        network(torch.empty(2, 3, 224, 224))
+    assert list(seen) == [point.path for point in network.insertion_points]
+    for point in network.insertion_points:
+        same = point.stride == 1 and point.in_channels == point.out_channels
+        assert seen[point.path] == (point.in_channels, point.out_channels, same)
+
+
+@EACH_CASE
+def test_norms_are_those_asked_for_and_couple_no_samples(name: str, norm: str) -> None:
+    network = built(name, norm).double()
+    for module in network.modules():  # the final scale is zero in a new module
+        if isinstance(module, WithLiteResidual):
+            torch.nn.init.ones_(module.lite_residual.final_norm.weight)
+    images = images_of(name).double()
+    together = network(images)
+    for index in range(2):
+        alone = network(images[index : index + 1])
+        torch.testing.assert_close(together[index : index + 1], alone)
+
+
+@EACH_CASE
+def test_inserting_modules_leaves_the_output_unchanged(name: str, norm: str) -> None:
+    network, images = built(name, norm, modules=False).eval(), images_of(name)
+    with torch.no_grad():
+        before = network(images)
+        insert_lite_residuals(network, LiteResidualConfig())
+        after = network(images)
+    assert torch.equal(after, before)
+    inserted = [m for m in network.modules() if isinstance(m, WithLiteResidual)]
+    assert len(inserted) == len(network.insertion_points)
+
+
+@EACH_CASE
+def test_a_step_moves_what_is_declared_and_saving_gives_its_gradients(name: str, norm: str) -> None:
+    network = built(name, norm).double()
+    for parameter in network.parameters():  # no zero scales, no equal biases
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    METHOD.apply(network)
+    images, labels = images_of(name).double(), torch.tensor([1, 2])
+
+    def gradients() -> dict[str, torch.Tensor]:
+        network.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+        return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+    assert plain.keys() == {n for n, p in network.named_parameters() if p.requires_grad}
+    convert(network)
+    for parameter, gradient in gradients().items():
+        scale = plain[parameter].abs().max()
+        assert (gradient - plain[parameter]).abs().max() <= 1e-9 * scale, parameter
+
+
+@EACH_CASE
+def test_state_dicts_round_trip(name: str, norm: str) -> None:
+    first, images = built(name, norm).eval(), images_of(name)
+    torch.manual_seed(5)
+    second = BACKBONES[name].build(norm, 10, 0.0).eval()
+    insert_lite_residuals(second, LiteResidualConfig())
+    second.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        assert torch.equal(first(images), second(images))

@@ -1,0 +1,81 @@
+"""torchvision's mobile networks: MobileNetV2 and V3, MNASNet, EfficientNet.
+
+Their blocks are inverted bottlenecks. Activations differ in what they cost: ReLU6 and ReLU 1 bit
+per element, h-swish and SiLU their whole input.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torchvision.models import efficientnet, mnasnet, mobilenetv2, mobilenetv3
+
+from tinytl.backbones.adapted import AdaptedNetwork, inverted_residuals
+from tinytl.backbones.base import BackboneInfo, Network
+from tinytl.config import Norm
+
+# one pixel more than the strides' product leaves 2 x 2 to the last lite residual's pooling
+MIN_RESOLUTION = 33
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How a family's networks are laid out.
+
+    Attributes:
+        head: Dotted name of the last linear layer.
+        block: Type of the blocks.
+        main: Name of the main branch in a block.
+        skip: Name of the attribute that says whether a block has a skip connection.
+    """
+
+    head: str
+    block: type[nn.Module]
+    main: str
+    skip: str
+
+    def info(
+        self, name: str, stages: int, make: Callable[..., nn.Module], **settings: Any
+    ) -> BackboneInfo:
+        """Returns a backbone that `make(**settings)` builds."""
+
+        def build(norm: Norm, classes: int, dropout: float) -> Network:
+            body = make(**settings)
+            branches = inverted_residuals(body, self.block, self.main, self.skip)
+            return AdaptedNetwork(body, self.head, branches, norm, classes, dropout)
+
+        return BackboneInfo(name, stages, ("bn_frozen", "gn_ws"), MIN_RESOLUTION, build)
+
+
+_V2 = _Family("classifier.1", mobilenetv2.InvertedResidual, "conv", "use_res_connect")
+_V3 = _Family("classifier.3", mobilenetv3.InvertedResidual, "block", "use_res_connect")
+_MNASNET = _Family("classifier.1", mnasnet._InvertedResidual, "layers", "apply_residual")
+_EFFICIENTNET = _Family("classifier.1", efficientnet.MBConv, "block", "use_res_connect")
+_V2_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+_MNASNET_WIDTHS = (0.5, 0.75, 1.0, 1.3)
+
+
+def _at_width(name: str, width: float) -> str:
+    return name if width == 1 else f"{name}_{width:g}"
+
+
+BACKBONES = {
+    info.name: info
+    for info in (
+        *(
+            _V2.info(_at_width("mobilenet_v2", width), 6, mobilenetv2.MobileNetV2, width_mult=width)
+            for width in _V2_WIDTHS
+        ),
+        _V3.info("mobilenet_v3_large", 5, mobilenetv3.mobilenet_v3_large),
+        _V3.info("mobilenet_v3_small", 4, mobilenetv3.mobilenet_v3_small),
+        *(
+            _MNASNET.info(_at_width("mnasnet", width), 6, mnasnet.MNASNet, alpha=width)
+            for width in _MNASNET_WIDTHS
+        ),
+        # the paper's only regularization of this kind is dropout before the classifier
+        _EFFICIENTNET.info(
+            "efficientnet_b0", 6, efficientnet.efficientnet_b0, stochastic_depth_prob=0.0
+        ),
+    )
+}

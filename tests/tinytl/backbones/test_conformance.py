@@ -30,16 +30,27 @@ def images_of(name: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_stages_start_where_there_is_no_skip_connection(name: str) -> None:
+def test_stages_are_numbered_in_the_order_of_execution(name: str) -> None:
     with torch.device("meta"):
         network = BACKBONES[name].build("gn_ws", 10, 0.0)
-    points = network.insertion_points
-    assert [p.stage for p in points] == sorted(p.stage for p in points)
-    assert {p.stage for p in points} == set(range(BACKBONES[name].stages))
-    for point in points:
-        block = point.path.rpartition(".")[0]
-        begins = point == next(p for p in points if p.stage == point.stage)
-        assert begins == (block not in network.residual_blocks)
+    stages = [point.stage for point in network.insertion_points]
+    assert stages == sorted(stages)
+    assert set(stages) == set(range(BACKBONES[name].stages))
+
+
+INVERTED = [name for name in BACKBONES if not name.startswith(("resnet", "inception"))]
+
+
+@pytest.mark.parametrize("name", INVERTED)
+def test_stages_of_inverted_bottlenecks_start_where_there_is_no_skip_connection(name: str) -> None:
+    with torch.device("meta"):
+        network = BACKBONES[name].build("gn_ws", 10, 0.0)
+    for stage in range(BACKBONES[name].stages):
+        blocks = [p.path.rpartition(".")[0] for p in network.insertion_points if p.stage == stage]
+        assert [block in network.residual_blocks for block in blocks] == [
+            False,
+            *[True] * (len(blocks) - 1),
+        ]
 
 
 @EACH_CASE
@@ -56,8 +67,19 @@ def test_what_is_declared_of_a_point_is_what_its_main_branch_does(name: str, nor
         network(torch.empty(2, 3, 224, 224))
     assert list(seen) == [point.path for point in network.insertion_points]
     for point in network.insertion_points:
-        same = point.stride == 1 and point.in_channels == point.out_channels
-        assert seen[point.path] == (point.in_channels, point.out_channels, same)
+        channels = (point.in_channels, point.out_channels)
+        same = point.stride == 1 and channels[0] == channels[1]
+        assert seen[point.path] == (*channels, same)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_smallest_images_are_the_smallest(name: str) -> None:
+    smallest = BACKBONES[name].min_resolution
+    with torch.device("meta"):
+        network = built(name, "bn_frozen")
+        assert network(torch.empty(1, 3, smallest, smallest)).shape == (1, 10)
+        with pytest.raises(RuntimeError):
+            network(torch.empty(1, 3, smallest - 1, smallest - 1))
 
 
 @EACH_CASE

@@ -37,7 +37,7 @@ def config_of(**changes: Any) -> FinetuneConfig:
 
 BROKEN = [
     ({"method": "tinytl"}, "method: unknown method 'tinytl': choose one of bn.last, full, last"),
-    ({"backbone": "tiny"}, "backbone: unknown backbone 'tiny': choose one of proxyless_cpu"),
+    ({"backbone": "tiny"}, "backbone: unknown backbone 'tiny': choose one of efficientnet_b0"),
     ({"resolution": 16}, "resolution: proxyless_tiny takes images of at least 17 pixels, but got"),
     (
         {"weights": "rendered_digits", "norm": "bn_frozen"},

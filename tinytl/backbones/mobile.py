@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 from torchvision.models import efficientnet, mnasnet, mobilenetv2, mobilenetv3
 
-from tinytl.backbones.adapted import AdaptedNetwork, inverted_residuals
-from tinytl.backbones.base import BackboneInfo, Network
+from tinytl.backbones.adapted import AdaptedNetwork, Layout, branch_point
+from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
 from tinytl.config import Norm
 
 # one pixel more than the strides' product leaves 2 x 2 to the last lite residual's pooling
@@ -42,10 +42,24 @@ class _Family:
 
         def build(norm: Norm, classes: int, dropout: float) -> Network:
             body = make(**settings)
-            branches = inverted_residuals(body, self.block, self.main, self.skip)
-            return AdaptedNetwork(body, self.head, branches, norm, classes, dropout)
+            return AdaptedNetwork(body, self._layout(body), norm, classes, dropout)
 
         return BackboneInfo(name, stages, ("bn_frozen", "gn_ws"), MIN_RESOLUTION, build)
+
+    def _layout(self, body: nn.Module) -> Layout:
+        """A stage starts at each block without a skip connection."""
+        blocks = [(n, m) for n, m in body.named_modules() if isinstance(m, self.block)]
+        points: list[InsertionPoint] = []
+        stage = -1
+        for name, block in blocks:
+            main = block.get_submodule(self.main)
+            first = next(m for m in main.modules() if isinstance(m, nn.Conv2d))
+            if first.groups > 1:  # a first block without expansion gets none, as in the paper
+                continue
+            stage += not getattr(block, self.skip)
+            points.append(branch_point(f"{name}.{self.main}", stage, main))
+        residual = tuple(name for name, block in blocks if getattr(block, self.skip))
+        return Layout(self.head, tuple(points), residual)
 
 
 _V2 = _Family("classifier.1", mobilenetv2.InvertedResidual, "conv", "use_res_connect")

@@ -20,7 +20,7 @@ from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Site, Sweep
 from orchestrator.tracking import Tracker
 from tinytl import builtin
-from tinytl.backbones import BACKBONES
+from tinytl.backbones import find_backbone
 from tinytl.config import FinetuneConfig
 from tinytl.data import load_splits
 from tinytl.engine.build import build_network
@@ -126,7 +126,7 @@ def _try_weights(backbone: str, weights: str, directory: Path | None) -> None:
         dataset="any",
         backbone=backbone,
         method="last",
-        resolution=BACKBONES[backbone].min_resolution,
+        resolution=find_backbone(backbone).min_resolution,
         batch_size=1,
         weights=weights,
     )

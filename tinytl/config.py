@@ -45,7 +45,7 @@ class FinetuneConfig(_Section):
 
     Attributes:
         dataset: Name of a dataset, see `tinytl.data.DATASETS`.
-        backbone: Name of a backbone, see `tinytl.backbones.BACKBONES`.
+        backbone: Name of a backbone, see `tinytl.backbones.find_backbone`.
         norm: Normalization layers; None takes what the weights were trained with.
         method: Name of a transfer method, see `tinytl.methods.METHODS`.
         resolution: Side of the square input images in pixels.

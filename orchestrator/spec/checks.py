@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.spec.forms import MODULES, TRAIN_KEYS
 from orchestrator.spec.settings import METRICS, SearchSettings
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
-from tinytl.backbones import BACKBONES
+from tinytl.backbones import find_backbone
 from tinytl.config import FinetuneConfig
 from tinytl.data import DATASETS
 from tinytl.errors import unknown_name
@@ -98,7 +98,7 @@ def _modules(draft: Draft) -> Iterator[str]:
 
 def _norms(draft: Draft) -> Iterator[str]:
     for backbone in draft.values("backbone"):
-        available = BACKBONES[backbone].norms
+        available = find_backbone(backbone).norms
         for norm in draft.values("norm"):
             if norm is not None and norm not in available:
                 yield (
@@ -110,7 +110,7 @@ def _norms(draft: Draft) -> Iterator[str]:
 def _resolutions(draft: Draft) -> Iterator[str]:
     resolution = draft.domain("resolution")
     for backbone in draft.values("backbone"):
-        smallest = BACKBONES[backbone].min_resolution
+        smallest = find_backbone(backbone).min_resolution
         if resolution is not None and lowest(resolution) < smallest:
             yield (
                 f"params.resolution: must be at least {smallest} for {backbone}, but got "

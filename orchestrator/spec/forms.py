@@ -3,7 +3,7 @@
 Each value is checked by the rule of its field in `FinetuneConfig`, so that there is one schema.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, get_args
 
@@ -21,10 +21,10 @@ from orchestrator.spec.space import (
     SearchSpace,
     has_modules,
 )
-from tinytl.backbones import BACKBONES
+from tinytl.backbones import find_backbone
 from tinytl.config import FinetuneConfig, LiteResidualConfig, Width, problems_of
 from tinytl.errors import ConfigError, unknown_name
-from tinytl.methods import METHODS
+from tinytl.methods import find_method
 
 MODULES = "lite_residual"
 WIDTH = f"{MODULES}.width"
@@ -39,7 +39,8 @@ _MODULE_FIELDS = LiteResidualConfig.model_fields
 PARAM_KEYS = (*_RUN_FIELDS, MODULES)
 REQUIRED_KEYS = tuple(name for name, field in _RUN_FIELDS.items() if field.is_required())
 TRAIN_KEYS = tuple(name for name in _RUN_FIELDS if name not in REQUIRED_KEYS)
-_REGISTRIES: dict[str, Mapping[str, Any]] = {"backbone": BACKBONES, "method": METHODS}
+# raise a ConfigError for a name that is not known
+_NAMES: dict[str, Callable[[str], Any]] = {"backbone": find_backbone, "method": find_method}
 
 
 def _rule(field: FieldInfo) -> Any:
@@ -78,9 +79,11 @@ def parse_value(name: str, value: Any, path: str) -> Any:
         value = TypeAdapter(_RULES[name]).validate_python(value, strict=True)
     except ValidationError as error:
         raise ConfigError(problems_of(error, f"{path}.")) from None
-    registry = _REGISTRIES.get(name)
-    if registry is not None and value not in registry:
-        raise ConfigError(f"{path}: {unknown_name(name, value, registry)}")
+    if name in _NAMES:
+        try:
+            _NAMES[name](value)
+        except ConfigError as error:
+            raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from None
     return value
 
 
@@ -209,7 +212,7 @@ def _parse_modules(form: Any, backbones: Sequence[str] | None) -> tuple[list[Par
         name = f"{MODULES}.{key}"
         with collecting(problems):
             if name == WIDTH and _is_per_stage(form[key]):
-                stages = {name: BACKBONES[name].stages for name in backbones or ()}
+                stages = {name: find_backbone(name).stages for name in backbones or ()}
                 parameters += _parse_stages(form[key], stages)
             else:
                 domain = parse_domain(name, form[key], f"params.{name}")

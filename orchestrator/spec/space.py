@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinytl.backbones import BACKBONES
+from tinytl.backbones import find_backbone
 from tinytl.methods import METHODS
 
 
@@ -110,7 +110,7 @@ class HasStage:
 
     def __call__(self, params: Mapping[str, Any]) -> bool:
         """Returns whether it holds for a trial with these parameters."""
-        return has_modules(params) and self.stage < BACKBONES[params["backbone"]].stages
+        return has_modules(params) and self.stage < find_backbone(params["backbone"]).stages
 
 
 @dataclass(frozen=True)

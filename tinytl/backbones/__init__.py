@@ -2,6 +2,7 @@
 
 from tinytl.backbones import inception, mobile, proxyless, resnet
 from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
+from tinytl.errors import ConfigError, unknown_name
 
 BACKBONES: dict[str, BackboneInfo] = {
     name: info
@@ -9,4 +10,16 @@ BACKBONES: dict[str, BackboneInfo] = {
     for name, info in family.BACKBONES.items()
 }
 
-__all__ = ["BACKBONES", "BackboneInfo", "InsertionPoint", "Network"]
+
+def find_backbone(name: str) -> BackboneInfo:
+    """Returns the backbone of a configuration.
+
+    Raises:
+        ConfigError: If there is none by that name.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(unknown_name("backbone", name, BACKBONES))
+    return BACKBONES[name]
+
+
+__all__ = ["BACKBONES", "BackboneInfo", "InsertionPoint", "Network", "find_backbone"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tinytl.backbones import BACKBONES, Network
+from tinytl.backbones import Network, find_backbone
 from tinytl.backbones.insertion import insert_lite_residuals
 from tinytl.backbones.weights import (
     RANDOM,
@@ -16,8 +16,8 @@ from tinytl.backbones.weights import (
 )
 from tinytl.config import FinetuneConfig, LiteResidualConfig, Norm
 from tinytl.engine.convert import convert
-from tinytl.errors import ConfigError, WeightsError, unknown_name
-from tinytl.methods import METHODS
+from tinytl.errors import ConfigError, WeightsError
+from tinytl.methods import METHODS, find_method
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
         ConfigError: With every rule that is broken.
     """
     problems = []
-    if config.method not in METHODS:
-        problems.append(f"method: {unknown_name('method', config.method, METHODS)}")
-    if config.backbone not in BACKBONES:
-        problems.append(f"backbone: {unknown_name('backbone', config.backbone, BACKBONES)}")
+    for key, find in (("method", find_method), ("backbone", find_backbone)):
+        try:
+            find(getattr(config, key))
+        except ConfigError as error:
+            problems += [f"{key}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(problems)
-    backbone = BACKBONES[config.backbone]
+    backbone, method = find_backbone(config.backbone), find_method(config.method)
     try:
         weights = weights_info(config.weights, config.backbone)
     except WeightsError as error:  # what depends on the weights is not judged without them
@@ -73,7 +74,6 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
                 f"lite_residual.width: {backbone.name} has {backbone.stages} stages, but got "
                 f"{len(width)} widths"
             )
-        method = METHODS[config.method]
         if not (method.uses_lite_residual or weights.lite_residual or with_modules):
             users = [name for name, method in METHODS.items() if method.uses_lite_residual]
             problems.append(
@@ -114,8 +114,8 @@ def build_network(
     """
     check(config, with_modules=with_modules)
     weights = weights_info(config.weights, config.backbone)
-    method = METHODS[config.method]
-    network = BACKBONES[config.backbone].build(norm_of(config), classes, config.dropout)
+    method = find_method(config.method)
+    network = find_backbone(config.backbone).build(norm_of(config), classes, config.dropout)
     state = {}
     if pretrained and config.weights != "random":
         path = find_weights(config.weights, config.backbone, weights_directory)

@@ -1,5 +1,6 @@
 """Transfer methods: one file each, which says what is trained."""
 
+from tinytl.errors import ConfigError, unknown_name
 from tinytl.methods import bias, bn_last, full, last, lite_residual, lite_residual_bias
 from tinytl.methods.base import Method
 
@@ -8,4 +9,16 @@ METHODS: dict[str, Method] = {
     for module in (last, bn_last, bias, lite_residual, lite_residual_bias, full)
 }
 
-__all__ = ["METHODS", "Method"]
+
+def find_method(name: str) -> Method:
+    """Returns the method of a configuration.
+
+    Raises:
+        ConfigError: If there is none by that name.
+    """
+    if name not in METHODS:
+        raise ConfigError(unknown_name("method", name, METHODS))
+    return METHODS[name]
+
+
+__all__ = ["METHODS", "Method", "find_method"]

@@ -33,6 +33,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINYTL_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("TINYTL_WEIGHTS", raising=False)
+        patch.delenv("TINYTL_DATA", raising=False)
         yield
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tinytl.backbones import Network
@@ -26,6 +25,7 @@ from tinytl.data import (
     training_transform,
 )
 from tinytl.engine.build import build_network
+from tinytl.engine.loss import correct, training_loss
 from tinytl.engine.step import cosine_rate, make_optimizer, training_step
 from tinytl.errors import StorageError, TrainingError
 from tinytl.memory.measured import StepMemory, inference_bytes, measure_step
@@ -230,15 +230,15 @@ class _Run:
         return max(1, min(_LARGEST_CHUNK, (memory.peak_bytes - resident) // one))
 
     def _evaluate(self, images: Images, split: str) -> dict[str, float]:
-        """Returns accuracy (share of the images) and mean loss on a split."""
-        correct, loss = 0, 0.0
+        """Returns accuracy (share of the images, or of all their labels) and mean loss."""
+        right, loss = 0.0, 0.0
         transform: Transform = self.evaluation_transform
         with self._evaluating():
             for inputs, labels in batches(images, range(len(images)), self.chunk, transform):
                 logits = self.network(inputs.to(self.device)).cpu()
-                correct += int((logits.argmax(dim=1) == labels).sum())
-                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        return {f"{split}_accuracy": correct / len(images), f"{split}_loss": loss / len(images)}
+                right += correct(logits, labels)
+                loss += float(training_loss(logits, labels, 0.0)) * len(labels)
+        return {f"{split}_accuracy": right / len(images), f"{split}_loss": loss / len(images)}
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -7,12 +7,11 @@ can run any code when it is loaded; it is not read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from tinytl.data.files import Files, open_files
+from tinytl.data.files import Files
 from tinytl.data.folder import read_class_folders
 from tinytl.data.images import ArrayImages, Parts
 from tinytl.errors import DataError
@@ -22,7 +21,7 @@ IMAGE_BYTES = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
-class Release:
+class BinaryRelease:
     """A binary release.
 
     Attributes:
@@ -49,7 +48,7 @@ class Release:
         return (*self.train, self.test, self.classes)
 
 
-CIFAR10 = Release(
+CIFAR10 = BinaryRelease(
     archive="cifar-10-binary.tar.gz",
     folder="cifar-10-batches-bin",
     train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
@@ -58,7 +57,7 @@ CIFAR10 = Release(
     label_bytes=1,
     python_folder="cifar-10-batches-py",
 )
-CIFAR100 = Release(
+CIFAR100 = BinaryRelease(
     archive="cifar-100-binary.tar.gz",
     folder="cifar-100-binary",
     train=("train.bin",),
@@ -69,13 +68,13 @@ CIFAR100 = Release(
 )
 
 
-def read_cifar(location: Path, release: Release) -> Parts:
-    """Reads the binary release at `location`, or class folders with the same images.
+def read_cifar(files: Files, release: BinaryRelease) -> Parts:
+    """Reads the binary release, or class folders with the same images.
 
     Raises:
         DataError: If it is neither, is damaged, or is the python release.
     """
-    files = open_files(location)
+    location = files.location
     found = {name.rpartition("/")[2]: name for name in files.names}
     present = [name for name in release.files if name in found]
     if present:
@@ -94,7 +93,7 @@ def read_cifar(location: Path, release: Release) -> Parts:
     return read_class_folders(files)
 
 
-def _read_binary(files: Files, found: dict[str, str], release: Release) -> Parts:
+def _read_binary(files: Files, found: dict[str, str], release: BinaryRelease) -> Parts:
     lines = files.read(found[release.classes]).decode(errors="replace").splitlines()
     classes = tuple(line.strip() for line in lines if line.strip())
     train = _read_records(files, [found[name] for name in release.train], release, len(classes))
@@ -103,7 +102,7 @@ def _read_binary(files: Files, found: dict[str, str], release: Release) -> Parts
 
 
 def _read_records(
-    files: Files, names: Sequence[str], release: Release, classes: int
+    files: Files, names: Sequence[str], release: BinaryRelease, classes: int
 ) -> ArrayImages:
     size = release.label_bytes + IMAGE_BYTES
     blocks = []

@@ -3,11 +3,11 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tinytl.backbones import Network
 from tinytl.config import FinetuneConfig
+from tinytl.engine.loss import training_loss
 
 
 def make_optimizer(network: Network, config: FinetuneConfig) -> torch.optim.Optimizer:
@@ -40,13 +40,13 @@ def training_step(
         network: In training mode.
         optimizer: Over its trained parameters.
         images: [N, 3, H, W].
-        labels: int64 [N].
+        labels: int64 [N], or 0 or 1 [N, K] for several labels each.
         label_smoothing: Share of the target's probability spread over all classes.
 
     Returns:
         The mean loss of the batch, a scalar without a graph.
     """
-    loss = F.cross_entropy(network(images), labels, label_smoothing=label_smoothing)
+    loss = training_loss(network(images), labels, label_smoothing)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from tinytl.data.cifar import CIFAR10, CIFAR100, Release, read_cifar
+from tinytl.data.cifar import CIFAR10, CIFAR100, BinaryRelease, read_cifar
+from tinytl.data.files import open_files
 from tinytl.errors import DataError
 
 CLASSES = ("apple", "bear", "cloud")
 
 
-def records(release: Release, labels: list[int], seed: int) -> tuple[bytes, np.ndarray]:
+def records(release: BinaryRelease, labels: list[int], seed: int) -> tuple[bytes, np.ndarray]:
     """One file's content, and its pixels [N, 3, 32, 32]; other labels than the last are 255."""
     pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 3, 32, 32), np.uint8)
     others = b"\xff" * (release.label_bytes - 1)
@@ -15,7 +16,7 @@ def records(release: Release, labels: list[int], seed: int) -> tuple[bytes, np.n
     return b"".join(others + bytes([label]) + image.tobytes() for label, image in rows), pixels
 
 
-def binary(release: Release, base: str) -> dict[str, bytes]:
+def binary(release: BinaryRelease, base: str) -> dict[str, bytes]:
     """A release with two images in each training file (labels 0, 1) and three in the test file."""
     content = {name: records(release, [0, 1], seed)[0] for seed, name in enumerate(release.train)}
     content[release.test] = records(release, [2, 1, 0], 99)[0]
@@ -27,7 +28,7 @@ def binary(release: Release, base: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_the_binary_release(write, release, wrapped):
     base = f"{release.folder}/" if wrapped else ""
-    parts = read_cifar(write("cifar", binary(release, base)), release)
+    parts = read_cifar(open_files(write("cifar", binary(release, base))), release)
     assert parts.classes == CLASSES
     assert parts.train.labels.tolist() == [0, 1] * len(release.train)
     assert parts.test.labels.tolist() == [2, 1, 0]
@@ -39,10 +40,8 @@ def test_the_binary_release(write, release, wrapped):
 
 
 def test_class_folders_are_read_too(write, class_folders):
-    parts = read_cifar(
-        write("cifar10", class_folders("train/", a=2, b=2) | class_folders("test/", a=1, b=1)),
-        CIFAR10,
-    )
+    content = class_folders("train/", a=2, b=2) | class_folders("test/", a=1, b=1)
+    parts = read_cifar(open_files(write("cifar10", content)), CIFAR10)
     assert (parts.classes, len(parts.train), len(parts.test)) == (("a", "b"), 4, 2)
 
 
@@ -55,12 +54,12 @@ def test_class_folders_are_read_too(write, class_folders):
 )
 def test_the_python_release_is_refused(write, content):
     with pytest.raises(DataError, match=r"pickle, .*take the binary release, cifar-10-binary"):
-        read_cifar(write("cifar", content), CIFAR10)
+        read_cifar(open_files(write("cifar", content)), CIFAR10)
 
 
 def test_the_python_release_itself_is_refused(write_folder):
     with pytest.raises(DataError, match="pickle"):
-        read_cifar(write_folder("cifar-10-batches-py", {"data_batch_1": b"x"}), CIFAR10)
+        read_cifar(open_files(write_folder("cifar-10-batches-py", {"data_batch_1": b"x"})), CIFAR10)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +72,7 @@ def test_the_python_release_itself_is_refused(write_folder):
     ],
 )
 def test_a_damaged_release(write, change, problem):
-    content = binary(CIFAR10, "") | change
+    changed = binary(CIFAR10, "") | change
+    content = {name: data for name, data in changed.items() if data is not None}
     with pytest.raises(DataError, match=problem):
-        read_cifar(
-            write("cifar", {name: data for name, data in content.items() if data is not None}),
-            CIFAR10,
-        )
+        read_cifar(open_files(write("cifar", content)), CIFAR10)

@@ -18,6 +18,7 @@ def test_names():
     }
     assert all(info.name == name for name, info in DATASETS.items())
     paper = {"flowers102", "aircraft", "cars", "cub200", "food101", "pets", "cifar10", "cifar100"}
+    paper.add("celeba")
     assert {name for name, info in DATASETS.items() if info.crop_scale == 0.22} == paper
     assert {name for name, info in DATASETS.items() if info.colour_jitter} == {"aircraft", "cars"}
     assert dataset_info("shoes").needs_data and dataset_info("shoes").flip
@@ -54,7 +55,7 @@ def test_a_release_is_found_in_a_folder_of_datasets(write_folder, tmp_path, fold
     ("name", "root", "problem"),
     [
         ("flower102", None, "unknown dataset 'flower102': .*did you mean 'flowers102'.*--data DIR"),
-        ("flowers102", None, "flowers102 is not built in: .*--data DIR"),
+        ("flowers102", None, "flowers102 is not built in and not in .*data fetch flowers102.*--data DIR"),
         ("flowers102", "nowhere", "data root .*nowhere does not exist"),
         ("cars", "data", r"holds no cars/ and no cars\.zip, but flowers102"),
         ("shoes", "data", r"holds no shoes/ and no shoes\.zip, but flowers102"),

@@ -4,10 +4,8 @@ Nothing is downloaded: the digits are drawn from the fonts that ship inside matp
 model is trained once and kept in the cache directory.
 """
 
-import fcntl
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,8 +15,8 @@ from tinytl.checkpoint import read_tensors, write_tensors
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
 from tinytl.engine.threads import using_threads
-from tinytl.errors import StorageError
 from tinytl.finetune import CHECKPOINT, EpochReport, finetune
+from tinytl.storage import locked
 
 WEIGHTS_NAME = "rendered_digits"
 SOURCE = FinetuneConfig(
@@ -52,7 +50,7 @@ def build_weights(on_epoch: Callable[[EpochReport], None] | None = None) -> Path
         StorageError: If it cannot be written.
     """
     path = weights_path()
-    with _locked(path):
+    with locked(path):
         if not path.exists():
             # more threads do not help so small a network, and fight for busy processors
             with tempfile.TemporaryDirectory() as directory, using_threads(1):
@@ -61,19 +59,3 @@ def build_weights(on_epoch: Callable[[EpochReport], None] | None = None) -> Path
             network = build_network(SOURCE, classes=10).network
             write_tensors(path, {**network.state_dict(), **trained["trained"]})
     return path
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock beside `path`, whose directory is created if missing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("w")
-    except OSError as error:
-        raise StorageError(
-            f"cannot write to {path.parent}: {error.strerror}; name another directory for built "
-            "files with TINYTL_CACHE"
-        ) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -32,6 +32,10 @@ class WeightsError(TinyTLError):
     """A weights file is missing, corrupt, or made for another network."""
 
 
+class DownloadError(TinyTLError):
+    """A file cannot be fetched, or is not the one that was expected."""
+
+
 class TrainingError(TinyTLError):
     """Training cannot go on, for example because the loss is not a number."""
 

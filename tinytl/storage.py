@@ -1,7 +1,9 @@
 """Files that are either as they were or as they shall be, whatever happens in between."""
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinytl.errors import StorageError
@@ -34,3 +36,23 @@ def not_written(path: Path, error: OSError) -> StorageError:
         f"cannot write {path}: {error.strerror}; free some space or correct the permissions, then "
         "go on where it stopped (a sweep with --resume)"
     )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock beside `path`, whose directory is created if missing; others wait for it.
+
+    Raises:
+        StorageError: If the directory cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to {path.parent}: {error.strerror}; correct its permissions, or name "
+            "another directory (TINYTL_CACHE for built and fetched files)"
+        ) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -26,9 +26,14 @@ class _Commands(typer.core.TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         for point in entry_points(group=GROUP, name=cmd_name):
-            app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            app.command(name=cmd_name)(point.load())
-            return typer.main.get_command(app)
+            loaded = point.load()
+            if not isinstance(loaded, typer.Typer):  # which has sub-commands of its own
+                app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+                app.command()(loaded)
+                loaded = app
+            command = typer.main.get_command(loaded)
+            command.name = cmd_name
+            return command
         return None
 
 

@@ -1,6 +1,7 @@
 """Datasets: labelled images, their splits, batches and transforms."""
 
-from tinytl.data.datasets import DATASETS, DatasetInfo, dataset_info, load_splits, locate
+from tinytl.data.catalogue import DATASETS, DatasetInfo
+from tinytl.data.datasets import dataset_info, default_root, load_splits, locate, places
 from tinytl.data.images import Images, Splits, Transform, batches
 from tinytl.data.transforms import evaluation_transform, training_transform
 
@@ -12,8 +13,10 @@ __all__ = [
     "Transform",
     "batches",
     "dataset_info",
+    "default_root",
     "evaluation_transform",
     "load_splits",
     "locate",
+    "places",
     "training_transform",
 ]

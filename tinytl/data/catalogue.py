@@ -204,7 +204,7 @@ DATASETS: dict[str, DatasetInfo] = {
                     "food-101.tar.gz",
                     "md5:85eeb15f3717b99a5da872d97d918f87",
                     "food-101",
-                    "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
+                    "https://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
                 ),
             ),
             page="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",

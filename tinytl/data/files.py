@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from tinytl.errors import DataError
 
-DEPTH = 4
-"""Levels of a folder that are listed: wrapping folder / split / class / image."""
+DEPTH = 5
+"""Levels of a folder that are listed: wrapping folder / release / images / class / image."""
 
 
 class Files(Protocol):

@@ -1,27 +1,16 @@
 import numpy as np
 import pytest
 
+from tests.official import CIFAR_CLASSES, cifar, cifar_records
 from tinytl.data.cifar import CIFAR10, CIFAR100, BinaryRelease, read_cifar
 from tinytl.data.files import open_files
 from tinytl.errors import DataError
 
-CLASSES = ("apple", "bear", "cloud")
-
-
-def records(release: BinaryRelease, labels: list[int], seed: int) -> tuple[bytes, np.ndarray]:
-    """One file's content, and its pixels [N, 3, 32, 32]; other labels than the last are 255."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 3, 32, 32), np.uint8)
-    others = b"\xff" * (release.label_bytes - 1)
-    rows = zip(labels, pixels, strict=True)
-    return b"".join(others + bytes([label]) + image.tobytes() for label, image in rows), pixels
-
 
 def binary(release: BinaryRelease, base: str) -> dict[str, bytes]:
-    """A release with two images in each training file (labels 0, 1) and three in the test file."""
-    content = {name: records(release, [0, 1], seed)[0] for seed, name in enumerate(release.train)}
-    content[release.test] = records(release, [2, 1, 0], 99)[0]
-    content[release.classes] = "\n".join([*CLASSES, "", ""]).encode()
-    return {f"{base}{name}": data for name, data in content.items()} | {f"{base}readme.html": b""}
+    """The files of a release, below another folder than that of the archive."""
+    (content,) = cifar(release).values()
+    return {base + name.removeprefix(f"{release.folder}/"): data for name, data in content.items()}
 
 
 @pytest.mark.parametrize("release", [CIFAR10, CIFAR100], ids=["cifar10", "cifar100"])
@@ -29,12 +18,12 @@ def binary(release: BinaryRelease, base: str) -> dict[str, bytes]:
 def test_the_binary_release(write, release, wrapped):
     base = f"{release.folder}/" if wrapped else ""
     parts = read_cifar(open_files(write("cifar", binary(release, base))), release)
-    assert parts.classes == CLASSES
+    assert parts.classes == CIFAR_CLASSES
     assert parts.train.labels.tolist() == [0, 1] * len(release.train)
     assert parts.test.labels.tolist() == [2, 1, 0]
     assert parts.validation is None
     for images, labels, seed in ((parts.train, [0, 1], 0), (parts.test, [2, 1, 0], 99)):
-        _, pixels = records(release, labels, seed)
+        _, pixels = cifar_records(release, labels, seed)
         for index, expected in enumerate(pixels):
             assert np.array_equal(images.image(index).numpy(), expected)
 

@@ -55,7 +55,7 @@ def test_a_release_is_found_in_a_folder_of_datasets(write_folder, tmp_path, fold
     ("name", "root", "problem"),
     [
         ("flower102", None, "unknown dataset 'flower102': .*did you mean 'flowers102'.*--data DIR"),
-        ("flowers102", None, "flowers102 is not built in and not in .*data fetch flowers102.*--data DIR"),
+        ("flowers102", None, "flowers102 is not built in .*data fetch flowers102.*--data DIR"),
         ("flowers102", "nowhere", "data root .*nowhere does not exist"),
         ("cars", "data", r"holds no cars/ and no cars\.zip, but flowers102"),
         ("shoes", "data", r"holds no shoes/ and no shoes\.zip, but flowers102"),

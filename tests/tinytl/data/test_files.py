@@ -33,8 +33,8 @@ def test_empty_folders_are_listed(write):
 
 
 def test_a_folder_is_listed_to_its_depth(write_folder):
-    deepest = "/".join("abc"[: DEPTH - 1])
-    files = open_files(write_folder("set", {f"{deepest}/1": b"", f"{deepest}/d/2": b""}))
+    deepest = "/".join("abcdef"[: DEPTH - 1])
+    files = open_files(write_folder("set", {f"{deepest}/1": b"", f"{deepest}/x/2": b""}))
     assert files.names == (f"{deepest}/1",)
 
 

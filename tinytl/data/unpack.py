@@ -1,0 +1,80 @@
+"""Archives, unpacked whole or not at all, and nowhere but where they should be."""
+
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from tinytl.errors import DataError
+from tinytl.storage import not_written
+
+Progress = Callable[[int, int | None], None]
+"""Is told how many bytes of how many are done; None where that is not known."""
+
+# A RuntimeError is an encrypted member. Gzip tells of damage by an OSError without a number.
+_DAMAGE = (EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+def unpack(archive: Path, folder: str, on_progress: Progress | None = None) -> None:
+    """Unpacks an archive, so that its `folder` lies beside it; what else is in it is left out.
+
+    Members go to a hidden folder, out of which the whole one is moved at the end. What a killed
+    process left there is removed.
+
+    Raises:
+        DataError: If it is no whole tar or zip archive, a member would lie outside of it, or it
+            does not hold the folder.
+        StorageError: If a file cannot be written.
+    """
+    partial = archive.with_name(f".{archive.name}.partial")
+    target = archive.with_name(folder)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        extract = _extract_zip if archive.suffix == ".zip" else _extract_tar
+        for done_bytes in extract(archive, partial):
+            if on_progress is not None:
+                on_progress(done_bytes, archive.stat().st_size)
+        _move(archive, partial, folder, target)
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise not_written(target, error) from None
+        reason = str(error).partition("\n")[0].rstrip(":") or "it is damaged"
+        raise DataError(
+            f"cannot unpack {archive}: {reason}; remove it and get another copy"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(archive: Path, partial: Path, folder: str, target: Path) -> None:
+    if not (partial / folder).is_dir():
+        found = ", ".join(sorted(path.name for path in partial.iterdir())[:5]) or "nothing"
+        raise DataError(
+            f"{archive} must hold {folder}/, but holds {found}; it is another archive under this "
+            "name: remove it and get the right one"
+        )
+    (partial / folder).rename(target)
+
+
+def _extract_tar(archive: Path, place: Path) -> Iterator[int]:
+    """Extracts members, and yields how much of the archive was read."""
+    with archive.open("rb") as file, tarfile.open(fileobj=file) as tar:
+        for member in tar:
+            tar.extract(member, place, filter="data")
+            yield file.tell()
+
+
+def _extract_zip(archive: Path, place: Path) -> Iterator[int]:
+    """Extracts members, and yields how much of the archive was read."""
+    done_bytes = 0
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            path = PurePosixPath(member.filename.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts:
+                raise zipfile.BadZipFile(f"{member.filename!r} would lie outside of it")
+            file.extract(member, place)
+            done_bytes += member.compress_size
+            yield done_bytes

@@ -28,6 +28,7 @@ _SHAPE = (
     "batch_size",
     "execution",
     "lite_residual",
+    "train_last",
     "optimizer",
 )
 

@@ -16,6 +16,7 @@ _Widths = Annotated[
 ]
 Norm = Literal["gn_ws", "bn_frozen"]
 Execution = Literal["plain", "saving"]
+TrainLast = Literal[1, 2]
 Optimizer = Literal["adam", "adamw", "sgd", "sgd_momentum"]
 
 
@@ -53,6 +54,7 @@ class FinetuneConfig(_Section):
         execution: `saving` keeps only what the gradients need, `plain` is stock PyTorch.
         lite_residual: The modules; asked for only where the method trains them, or where they are
             part of the weights.
+        train_last: 2 trains the last convolution before the classifier and its norm too.
         learning_rate: Initial learning rate, annealed to zero along a half cosine.
         epochs: Passes over the training images.
         optimizer: `sgd_momentum` is SGD with momentum 0.9.
@@ -77,6 +79,7 @@ class FinetuneConfig(_Section):
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     execution: Execution = "saving"
     lite_residual: LiteResidualConfig | None = None
+    train_last: TrainLast = 1
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     epochs: Annotated[int, Field(ge=1)] = 50
     optimizer: Optimizer = "adam"

@@ -43,6 +43,9 @@ def memory(
         int | None, typer.Option(help="Groups of the modules' first convolution [2].")
     ] = None,
     kernel_size: Annotated[int | None, typer.Option(help="Its kernel size [5].")] = None,
+    train_last: Annotated[
+        int, typer.Option(help="2 trains the last convolution before the classifier too.")
+    ] = 1,
     measured: Annotated[
         bool, typer.Option("--measure", help="Run a training step and measure it.")
     ] = False,
@@ -63,6 +66,7 @@ def memory(
         "norm": norm.value,
         "execution": execution.value,
         "optimizer": optimizer,
+        "train_last": train_last,
     }
     modules: dict[str, Any] = {"groups": groups, "kernel_size": kernel_size}
     if width is not None:

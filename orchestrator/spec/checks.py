@@ -48,7 +48,17 @@ class Draft:
 
 def problems_across(draft: Draft) -> list[str]:
     """Returns one sentence for each rule between parts that is broken."""
-    checks = (_doubles, _datasets, _objectives, _modules, _norms, _resolutions, _search, _accuracy)
+    checks = (
+        _doubles,
+        _datasets,
+        _objectives,
+        _modules,
+        _norms,
+        _resolutions,
+        _last_convolution,
+        _search,
+        _accuracy,
+    )
     return list(chain.from_iterable(check(draft) for check in checks))
 
 
@@ -115,6 +125,15 @@ def _resolutions(draft: Draft) -> Iterator[str]:
             yield (
                 f"params.resolution: must be at least {smallest} for {backbone}, but got "
                 f"{lowest(resolution)}"
+            )
+
+
+def _last_convolution(draft: Draft) -> Iterator[str]:
+    for backbone in draft.values("backbone"):
+        if 2 in draft.values("train_last") and not find_backbone(backbone).last_convolution:
+            yield (
+                f"{draft.path('train_last')}: must be 1 for {backbone}, but got 2: before its "
+                "classifier come convolutions side by side, not one"
             )
 
 

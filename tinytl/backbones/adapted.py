@@ -23,11 +23,13 @@ class Layout:
         head: The last linear layer.
         points: Where lite residual modules can go, in the order of execution.
         residual_blocks: The blocks that hold their input for a skip connection.
+        ends_in_branches: Whether convolutions side by side come last before the head.
     """
 
     head: str
     points: tuple[InsertionPoint, ...]
     residual_blocks: tuple[str, ...]
+    ends_in_branches: bool = False
 
 
 class AdaptedNetwork(Network):
@@ -60,6 +62,7 @@ class AdaptedNetwork(Network):
         nn.init.zeros_(self.classifier.bias)
         self.insertion_points = tuple(replace(p, path=f"body.{p.path}") for p in layout.points)
         self.residual_blocks = tuple(f"body.{name}" for name in layout.residual_blocks)
+        self.last_convolution = () if layout.ends_in_branches else _last_convolution(body)
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns the logits [N, classes] of images [N, 3, H, W]."""
@@ -71,6 +74,14 @@ def branch_point(path: str, stage: int, main: nn.Module) -> InsertionPoint:
     chain = [m for m in main.modules() if isinstance(m, nn.Conv2d) and m.bias is None]
     stride = math.prod(convolution.stride[0] for convolution in chain)
     return InsertionPoint(path, stage, chain[0].in_channels, chain[-1].out_channels, stride)
+
+
+def _last_convolution(body: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Returns the last convolution, in the order of definition, and the norm behind it."""
+    modules = list(body.modules())
+    last = max(index for index, module in enumerate(modules) if isinstance(module, nn.Conv2d))
+    norms = (m for m in modules[last:] if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm)))
+    return modules[last], next(norms)
 
 
 def _use_norm(body: nn.Module, norm: Norm) -> None:

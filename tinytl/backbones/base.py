@@ -35,11 +35,15 @@ class Network(nn.Module):
         classifier: The last layer; every method trains it.
         insertion_points: Where lite residual modules can go, in the order of execution.
         residual_blocks: Dotted names of the blocks that hold their input for a skip connection.
+        last_convolution: The last convolution before the classifier and its norm; empty where
+            several branches end side by side.
     """
 
     classifier: nn.Linear
     insertion_points: tuple[InsertionPoint, ...]
     residual_blocks: tuple[str, ...]
+    # the modules, not their names, which change where a lite residual module is inserted
+    last_convolution: tuple[nn.Module, ...]
 
     @abstractmethod
     def forward(self, input: Tensor) -> Tensor:
@@ -56,6 +60,8 @@ class BackboneInfo:
         norms: The normalization layers it can be built with, the first by default.
         min_resolution: The smallest images it takes.
         build: Makes it from (norm, classes, dropout), with random weights.
+        last_convolution: Whether one convolution comes last before the classifier, so that it can
+            be trained too.
     """
 
     name: str
@@ -63,3 +69,4 @@ class BackboneInfo:
     norms: tuple[Norm, ...]
     min_resolution: int
     build: Callable[[Norm, int, float], Network]
+    last_convolution: bool = True

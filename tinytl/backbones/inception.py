@@ -28,6 +28,7 @@ LAYOUT = Layout(
         InsertionPoint("Mixed_7c", 2, 2048, 2048, 1),
     ),
     residual_blocks=(),
+    ends_in_branches=True,
 )
 
 
@@ -53,5 +54,7 @@ def _build(norm: Norm, classes: int, dropout: float) -> Network:
 
 
 BACKBONES = {
-    "inception_v3": BackboneInfo("inception_v3", 3, ("bn_frozen", "gn_ws"), MIN_RESOLUTION, _build)
+    "inception_v3": BackboneInfo(
+        "inception_v3", 3, ("bn_frozen", "gn_ws"), MIN_RESOLUTION, _build, last_convolution=False
+    )
 }

@@ -207,6 +207,7 @@ class ProxylessNAS(Network):
             for index, block in enumerate(architecture.blocks)
             if block is not None and block.shortcut
         )
+        self.last_convolution = (self.features.conv, self.features.norm)
         self.apply(_initialize)
 
     def forward(self, input: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tinytl.backbones import Network, find_backbone
 from tinytl.backbones.insertion import insert_lite_residuals
+from tinytl.backbones.shapes import check_groups
 from tinytl.backbones.weights import (
     RANDOM,
     WeightsInfo,
@@ -67,6 +68,11 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
             f"norm: the {config.weights} weights of {backbone.name} were trained with "
             f"{weights.norm}, but got {config.norm}; leave norm out, or take weights: random"
         )
+    if config.train_last == 2 and not backbone.last_convolution:
+        problems.append(
+            f"train_last: must be 1 for {backbone.name}, but got 2: before its classifier come "
+            "convolutions side by side, not one"
+        )
     if config.lite_residual is not None:
         width = config.lite_residual.width
         if isinstance(width, tuple) and len(width) != backbone.stages:
@@ -126,7 +132,8 @@ def build_network(
         insert_lite_residuals(network, modules)
         if modules.init == "weights":
             load_lite_residuals(network, state)
-    method.apply(network)
+    check_groups(network, config.resolution)
+    method.apply(network, config.train_last)
     if config.execution == "saving":
         convert(network)
     return Built(network.train(), weights)

@@ -1,14 +1,13 @@
 """The paper's count of training memory, from shapes alone."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tinytl.backbones import Network
+from tinytl.backbones.shapes import run, without_values
 from tinytl.errors import ConfigError
 
 FLOAT_BYTES = 4
@@ -59,8 +58,7 @@ def modeled_bytes(network: Network, resolution: int, batch_size: int) -> int:
 
 
 def _peak_bytes_per_sample(network: Network, resolution: int) -> int:
-    # shapes only: nothing is computed, and the network itself is left alone
-    shapes = copy.deepcopy(network).to("meta").eval()
+    shapes = without_values(network)
     inside_classifier = {id(p) for p in shapes.classifier.parameters()}
     count = _Count(
         backpropagates=any(
@@ -76,8 +74,7 @@ def _peak_bytes_per_sample(network: Network, resolution: int) -> int:
         block = shapes.get_submodule(name)
         block.register_forward_pre_hook(_hold(count))
         block.register_forward_hook(_release(count))
-    with torch.no_grad():
-        shapes(torch.empty(1, 3, resolution, resolution, device="meta"))
+    run(shapes, resolution)
     return count.peak_bytes
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tinytl.backbones import Network
+from tinytl.config import TrainLast
 from tinytl.nn.lite_residual import WithLiteResidual
 
 NORMS = (nn.GroupNorm, nn.BatchNorm2d)
@@ -21,6 +22,7 @@ class Role:
         norm: It belongs to a normalization layer.
         bias: It is added, not multiplied.
         final_norm: It belongs to the last norm of a lite residual module.
+        last_convolution: It belongs to the last convolution before the classifier, or its norm.
     """
 
     classifier: bool
@@ -28,6 +30,7 @@ class Role:
     norm: bool
     bias: bool
     final_norm: bool
+    last_convolution: bool
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,17 @@ class Method:
     trains: Callable[[Role], bool]
     uses_lite_residual: bool = False
 
-    def apply(self, network: Network) -> None:
-        """Marks the parameters to be trained, and freezes all others."""
+    def apply(self, network: Network, train_last: TrainLast = 1) -> None:
+        """Marks the parameters to be trained, and freezes all others.
+
+        Args:
+            network: To be trained.
+            train_last: 2 trains the last convolution before the classifier and its norm whatever
+                the method says (the rows with a dagger in table 3 of the paper).
+        """
         for role, parameter in roles(network):
-            parameter.requires_grad_(self.trains(role))
+            last = train_last == 2 and role.last_convolution
+            parameter.requires_grad_(last or self.trains(role))
 
 
 def roles(network: Network) -> Iterator[tuple[Role, nn.Parameter]]:
@@ -66,6 +76,7 @@ def roles(network: Network) -> Iterator[tuple[Role, nn.Parameter]]:
                     norm=isinstance(module, NORMS),
                     bias=name == "bias",
                     final_norm=id(parameter) in final,
+                    last_convolution=module in network.last_convolution,
                 ),
                 parameter,
             )

@@ -8,7 +8,9 @@ import torch
 
 from tinytl.backbones import BACKBONES
 from tinytl.backbones.insertion import insert_lite_residuals
+from tinytl.backbones.proxyless import Architecture, Block, ProxylessNAS
 from tinytl.backbones.reference_names import to_reference
+from tinytl.backbones.shapes import check_groups
 from tinytl.backbones.weights import HALF, IMAGENET, WEIGHTS, WeightsInfo
 from tinytl.config import FinetuneConfig, LiteResidualConfig
 from tinytl.engine.build import build_network, check, norm_of
@@ -54,6 +56,11 @@ BROKEN = [
         "rendered_digits, random",
     ),
     (
+        {"backbone": "inception_v3", "resolution": 107, "train_last": 2},
+        "train_last: must be 1 for inception_v3, but got 2: before its classifier come "
+        "convolutions side by side",
+    ),
+    (
         {"method": "last", "lite_residual": {}},
         "lite_residual: the method last has no lite residual modules; leave it out, or choose "
         r"tinytl-lite_residual or tinytl-lite_residual\+bias",
@@ -74,6 +81,14 @@ def test_all_broken_rules_come_at_once() -> None:
         build_network(config, 10)
     keys = [problem.partition(":")[0] for problem in caught.value.problems]
     assert keys == ["resolution", "lite_residual.width", "lite_residual"]
+
+
+def test_a_group_of_a_single_value_is_told() -> None:
+    block = Block(16, 24, 3, 1, 1, shortcut=False)
+    prime = ProxylessNAS(Architecture(16, 11, (block,)), "gn_ws", 10, 0.0)
+    check_groups(prime, 3)  # on maps of 2 x 2, a channel for each group is enough
+    with pytest.raises(ConfigError, match=r"^resolution: at 2 pixels each group of features\.norm"):
+        check_groups(prime, 2)
 
 
 def test_groups_that_do_not_divide_are_told() -> None:

@@ -1,5 +1,7 @@
 """Conformance: every method trains what it declares and nothing else, on every backbone."""
 
+from functools import lru_cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -45,15 +47,50 @@ def build(backbone: str, norm: str) -> Network:
     return network
 
 
+@lru_cache(maxsize=1)
+def shapes_of(backbone: str, norm: str) -> Network:
+    """The network without values, built once for all methods."""
+    with torch.device("meta"):
+        return build(backbone, norm)
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("norm", ["gn_ws", "bn_frozen"])
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("method", METHODS)
 def test_declared_parameters_are_marked(method: str, backbone: str, norm: str) -> None:
-    with torch.device("meta"):
-        network = build(backbone, norm)
+    network = shapes_of(backbone, norm)
     METHODS[method].apply(network)
     marked = {name for name, p in network.named_parameters() if p.requires_grad}
     assert marked == expected(method, network)
+
+
+def last_called(network: Network, kind: type[torch.nn.Module]) -> str:
+    """Name of the module of that kind outside lite residual modules that is called last."""
+    called: list[str] = []
+    for name, module in network.named_modules():
+        if isinstance(module, kind) and LITE not in name:
+            module.register_forward_hook(lambda *_, name=name: called.append(name))
+    network(torch.empty(1, 3, 224, 224))
+    return called[-1]
+
+
+ONE_LAST = [name for name, info in BACKBONES.items() if info.last_convolution]
+LAST_TWO = [
+    *(("last", backbone) for backbone in ONE_LAST),
+    *((method, "proxyless_tiny") for method in METHODS),
+]
+
+
+@pytest.mark.parametrize(("method", "backbone"), LAST_TWO)
+def test_the_last_convolution_and_its_norm_can_be_trained_too(method: str, backbone: str) -> None:
+    network = shapes_of(backbone, "gn_ws")
+    with torch.device("meta"):
+        convolution = last_called(network, torch.nn.Conv2d)
+        its_norm = last_called(network, torch.nn.GroupNorm | torch.nn.BatchNorm2d)
+    METHODS[method].apply(network, train_last=2)
+    marked = {name for name, p in network.named_parameters() if p.requires_grad}
+    last = {f"{convolution}.weight", f"{its_norm}.weight", f"{its_norm}.bias"}
+    assert marked == expected(method, network) | last
 
 
 @pytest.mark.parametrize("execution", ["plain", "saving"])

@@ -219,7 +219,7 @@ RELEASES: dict[str, Callable[[], Archives]] = {
 COUNTS = {
     "cifar10": Counts(2, train=10, test=3),
     "cifar100": Counts(2, train=2, test=3),
-    "flowers102": Counts(4, train=5, test=5),
+    "flowers102": Counts(5, train=5, test=5),
     "aircraft": Counts(4, train=8, test=5),
     "cars": Counts(3, train=5, test=4),
     "cub200": Counts(3, train=6, test=6),

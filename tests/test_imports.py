@@ -30,6 +30,7 @@ except SystemExit as exit:
 TINY = ["memory", "--backbone", "proxyless_tiny", "--resolution", "32", "--measure"]
 CODE = {
     "the library and tinytl memory": IMPORTS + COMMAND.format(arguments=TINY),
+    "tinytl data ls": COMMAND.format(arguments=["data", "ls"]),
     "tinytl --version": COMMAND.format(arguments=["--version"]),
 }
 
@@ -51,5 +52,5 @@ def test_help_lists_the_commands() -> None:
         check=True,
     )
     commands = {point.name for point in entry_points(group="tinytl.commands")}
-    assert commands >= {"memory", "sweep", "ui"}
+    assert commands >= {"data", "memory", "sweep", "ui"}
     assert commands <= set(done.stdout.split())

@@ -80,3 +80,14 @@ def test_a_smaller_draw_is_part_of_a_larger_one():
     labels = labels_of([40, 40, 20])
     small, large = (set(draw(labels, count, "x").tolist()) for count in (10, 50))
     assert small < large
+
+
+def test_several_labels_each_are_drawn_as_one_class():
+    labels = torch.randint(0, 2, (50, 7), generator=torch.Generator().manual_seed(0))
+    one_class = torch.zeros(50, dtype=torch.int64)
+    for ours, others in (
+        (hold_out(labels, 0.2, "x"), hold_out(one_class, 0.2, "x")),
+        ((draw(labels, 9, "x"),), (draw(one_class, 9, "x"),)),
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(ours, others, strict=True))
+    assert len(hold_out(labels, 0.2, "x")[1]) == 10

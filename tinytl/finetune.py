@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ from tinytl.backbones import Network
 from tinytl.checkpoint import read_tensors, write_tensors
 from tinytl.config import FinetuneConfig
 from tinytl.data import (
+    EvaluationTransform,
     Images,
+    Normalization,
     Splits,
     Transform,
     batches,
     dataset_info,
-    evaluation_transform,
     load_splits,
     training_transform,
 )
@@ -33,6 +34,7 @@ from tinytl.memory.modeled import modeled_bytes
 
 CHECKPOINT = "checkpoint.pt"
 _LARGEST_CHUNK = 256
+_LOOK_AHEAD = 3  # batches that are loaded while a device computes
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,7 @@ class _Run:
         built = build_network(config, len(self.splits.classes), weights_directory=weights)
         self.network: Network = built.network.to(device)
         self.optimizer = make_optimizer(self.network, config)
-        mean, std = built.weights.normalization
-        self.training_transform = training_transform(
-            dataset_info(config.dataset),
-            config.resolution,
-            crop_scale=config.crop_scale,
-            mean=mean,
-            std=std,
-        )
-        self.evaluation_transform = evaluation_transform(config.resolution, mean=mean, std=std)
+        self.normalization = Normalization(*built.weights.normalization)
         self.steps_per_epoch = math.ceil(len(self.splits.train) / config.batch_size)
         self.epoch = 0
         self.memory: StepMemory | None = None
@@ -155,10 +149,9 @@ class _Run:
         """Trains on every image once, in an order that depends on seed and epoch only."""
         # seeded anew, so that a resumed run draws the same order, crops and dropout
         torch.manual_seed(self.config.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.splits.train))
         losses, seconds = [], []
         began = time.perf_counter()
-        for index, (images, labels) in enumerate(self._batches(order)):
+        for index, (images, labels) in enumerate(self._training_batches()):
             start = time.perf_counter()
             losses.append(self._step(index, images, labels))
             seconds.append(time.perf_counter() - start)
@@ -180,10 +173,27 @@ class _Run:
         self._save()
         return self.report
 
-    def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        loaded = batches(self.splits.train, order, self.config.batch_size, self.training_transform)
-        for images, labels in loaded:
-            yield images.to(self.device), labels.to(self.device)
+    def _training_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Returns the batches of an epoch; what is random in it is drawn before the first."""
+        # of its own, so that dropout's numbers do not depend on the augmentation's
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        count = len(self.splits.train)
+        order = torch.randperm(count, generator=generator)
+        transform = training_transform(
+            dataset_info(self.config.dataset),
+            self.config.resolution,
+            count=count,
+            generator=generator,
+            crop_scale=self.config.crop_scale,
+            normalization=self.normalization,
+        )
+        return self._batches(self.splits.train, order, self.config.batch_size, transform)
+
+    def _batches(
+        self, images: Images, order: Sequence[int] | Tensor, size: int, transform: Transform
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        look_ahead = _LOOK_AHEAD if self.device.type == "cuda" else 0
+        return batches(images, order, size, transform, device=self.device, look_ahead=look_ahead)
 
     def _step(self, index: int, images: Tensor, labels: Tensor) -> float:
         number = self.epoch * self.steps_per_epoch + index
@@ -232,10 +242,11 @@ class _Run:
     def _evaluate(self, images: Images, split: str) -> dict[str, float]:
         """Returns accuracy (share of the images, or of all their labels) and mean loss."""
         right, loss = 0.0, 0.0
-        transform: Transform = self.evaluation_transform
+        transform = EvaluationTransform(self.config.resolution, self.normalization)
+        order = range(len(images))
         with self._evaluating():
-            for inputs, labels in batches(images, range(len(images)), self.chunk, transform):
-                logits = self.network(inputs.to(self.device)).cpu()
+            for inputs, labels in self._batches(images, order, self.chunk, transform):
+                logits = self.network(inputs)
                 right += correct(logits, labels)
                 loss += float(training_loss(logits, labels, 0.0)) * len(labels)
         return {f"{split}_accuracy": right / len(images), f"{split}_loss": loss / len(images)}

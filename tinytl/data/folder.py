@@ -12,12 +12,14 @@
 import io
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from tinytl.data.files import Files
@@ -40,6 +42,9 @@ _DAMAGE = (
     Image.DecompressionBombError,
 )
 
+_SIDEWAYS = (5, 6, 7, 8)  # orientations of a camera that change height and width
+
+Result = TypeVar("Result")
 ClassFolders = Mapping[str, list[str]]
 """For each class, sorted, the names of its images."""
 
@@ -67,10 +72,18 @@ class FileImages:
         Raises:
             DataError: If the file cannot be read or is not a whole image.
         """
+        return self.understood(index, decode)
+
+    def understood(self, index: int, understand: Callable[[bytes], Result]) -> Result:
+        """Returns what is understood of the content of a file.
+
+        Raises:
+            DataError: If the file cannot be read, or `understand` raises a ValueError.
+        """
         name = self.names[index]
         content = self.files.read(name)
         try:
-            return decode(content)
+            return understand(content)
         except ValueError as error:
             raise DataError(
                 f"cannot decode the image {name} in {self.files.location}: {error}; replace the "
@@ -81,17 +94,41 @@ class FileImages:
 def decode(content: bytes) -> Tensor:
     """Decodes an image file to RGB, uint8 [3, H, W], upright where it says how it was held.
 
+    The channels of a pixel lie side by side in memory, which is how resizing is fastest.
+
     Raises:
         ValueError: If it is not a whole image of a known format.
     """
+    with _opened(content) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels = np.array(image.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def decoded_size(content: bytes) -> tuple[int, int]:
+    """Returns height and width of what `decode` returns, without decoding.
+
+    Raises:
+        ValueError: If it is not an image of a known format.
+    """
+    with _opened(content) as image:
+        width, height = image.size
+        # of a TIFF, Pillow gives the size of the upright image
+        if image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS:
+            return width, height
+        return height, width
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """Opens an image file; what Pillow raises on a damaged one becomes a ValueError."""
     try:
         with Image.open(io.BytesIO(content)) as image:
-            pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            yield image
     except Image.UnidentifiedImageError:
         raise ValueError("it is no image of a known format") from None
     except _DAMAGE as error:
         raise ValueError(str(error)) from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def read_class_folders(files: Files) -> Parts:

@@ -1,14 +1,10 @@
-"""Labelled sets of images, and batches of them."""
+"""Labelled sets of images."""
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
-
-Transform = Callable[[Tensor], Tensor]
-"""Turns one uint8 [3, H, W] image into a float32 [3, R, R] input."""
 
 
 class Images(Protocol):
@@ -117,23 +113,3 @@ class Joined:
         if index < len(self.first):
             return self.first.image(index)
         return self.second.image(index - len(self.first))
-
-
-def batches(
-    images: Images, order: Sequence[int] | Tensor, batch_size: int, transform: Transform
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the images at the indices of `order`, transformed and stacked.
-
-    Random transforms draw from torch's global generator, image after image in this order: the same
-    `torch.manual_seed` before the first batch gives the same batches.
-
-    Yields:
-        Inputs, float32 [N, 3, R, R], and their labels, int64 [N]; N is `batch_size`, and what is
-        left over in the last batch.
-
-    Raises:
-        DataError: If an image cannot be read or decoded.
-    """
-    for chunk in torch.as_tensor(order, dtype=torch.int64).split(batch_size):
-        inputs = torch.stack([transform(images.image(index)) for index in chunk.tolist()])
-        yield inputs, images.labels[chunk]

@@ -1,61 +1,152 @@
-"""What happens to an image on its way into the network, in training and in evaluation.
+"""What happens to images on their way into the network, in training and in evaluation.
 
-Mean and standard deviation belong to the weights, so they are asked for, never assumed.
+It happens in two steps. `crop` takes what is needed out of one image where that lies; it is cheap.
+`inputs` makes a batch of these crops on the device that trains. Mean and standard deviation belong
+to the weights, so they are asked for, never assumed.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torchvision.transforms import InterpolationMode, v2
+from torch import Tensor
 
-from tinytl.data.datasets import DatasetInfo
-from tinytl.data.images import Transform
+from tinytl.data.catalogue import DatasetInfo
+from tinytl.data.crops import Crops
+from tinytl.data.jitter import Jitter
+from tinytl.data.resize import resize, with_short_side
+
+EVALUATED_SHARE = 0.875
+"""Side of the square that is evaluated, as a share of the image's short side."""
+
+
+class Transform(Protocol):
+    """Turns images into inputs; a pure function of an image and its number in the epoch."""
+
+    def crop(self, image: Tensor, number: int) -> Tensor:
+        """Returns what is needed of the image, uint8 [3, h, w], without a copy.
+
+        Args:
+            image: uint8 [3, H, W].
+            number: Of the image in the epoch, counted from 0.
+        """
+
+    def inputs(self, crops: Sequence[Tensor], numbers: Tensor) -> Tensor:
+        """Returns the crops as inputs of the network, float32 [N, 3, R, R], on their device.
+
+        Args:
+            crops: N results of `crop`, all on one device.
+            numbers: Their numbers, int64 [N], on the CPU.
+        """
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Brings channels of 0 to 1 to mean 0 and deviation 1.
+
+    Attributes:
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Normalizes float32 [N, 3, R, R] in place."""
+        mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (self.mean, self.std))
+        return images.sub_(mean.to(images.device)).div_(std.to(images.device))
+
+
+@dataclass(frozen=True)
+class TrainingTransform:
+    """A random crop, flip and colour jitter for each image of an epoch.
+
+    Attributes:
+        resolution: Side R of the inputs.
+        normalization: Of the inputs.
+        crops: Where the images are cropped.
+        flips: Which of the images are mirrored, bool [N]; None for none.
+        jitter: How the colours are changed; None for not at all.
+    """
+
+    resolution: int
+    normalization: Normalization
+    crops: Crops
+    flips: Tensor | None
+    jitter: Jitter | None
+
+    def crop(self, image: Tensor, number: int) -> Tensor:
+        """Returns the image's crop, not resized yet."""
+        height, width = image.shape[1:]
+        top, left, box_height, box_width = self.crops.box(number, height, width)
+        return image[:, top : top + box_height, left : left + box_width]
+
+    def inputs(self, crops: Sequence[Tensor], numbers: Tensor) -> Tensor:
+        """Resizes, mirrors, changes colours and normalizes."""
+        images = torch.stack([resize(crop, self.resolution, self.resolution) for crop in crops])
+        if self.flips is not None:
+            mirrored = self.flips[numbers].nonzero().flatten().to(images.device)
+            images[mirrored] = images[mirrored].flip(-1)
+        inputs = images.float().div_(255)
+        if self.jitter is not None:
+            self.jitter.apply(inputs, numbers)
+        return self.normalization.apply(inputs)
+
+
+@dataclass(frozen=True)
+class EvaluationTransform:
+    """The paper's evaluation: short side to R / 0.875, centre crop, normalization.
+
+    Attributes:
+        resolution: Side R of the inputs.
+        normalization: Of the inputs.
+    """
+
+    resolution: int
+    normalization: Normalization
+
+    def crop(self, image: Tensor, number: int) -> Tensor:
+        """Returns the whole image: what is cropped is the resized one."""
+        return image
+
+    def inputs(self, crops: Sequence[Tensor], numbers: Tensor) -> Tensor:
+        """Resizes, takes the middle and normalizes."""
+        images = torch.stack([self._middle(image) for image in crops])
+        return self.normalization.apply(images.float().div_(255))
+
+    def _middle(self, image: Tensor) -> Tensor:
+        side = int(self.resolution / EVALUATED_SHARE)
+        height, width = with_short_side(image.shape[1], image.shape[2], side)
+        top, left = (round((size - self.resolution) / 2) for size in (height, width))
+        resized = resize(image, height, width)
+        return resized[:, top : top + self.resolution, left : left + self.resolution]
 
 
 def training_transform(
     info: DatasetInfo,
     resolution: int,
     *,
+    count: int,
+    generator: torch.Generator,
     crop_scale: float | None,
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> Transform:
-    """Returns a random crop, flip and colour jitter as the dataset has them, and normalization.
+    normalization: Normalization,
+) -> TrainingTransform:
+    """Draws everything that is random in an epoch, except for the order of its images.
 
     Args:
-        info: The dataset.
-        resolution: Side R of the float32 [3, R, R] that comes out.
+        info: The dataset, which says whether its images are mirrored and how colours are varied.
+        resolution: Side R of the inputs.
+        count: Images of the epoch.
+        generator: Where the random numbers are from.
         crop_scale: Smallest area of a crop as a share of the image; None takes the dataset's own.
-        mean: Mean of each channel, for values in 0 to 1.
-        std: Standard deviation of each channel.
+        normalization: Of the inputs.
     """
-    scale = (info.crop_scale if crop_scale is None else crop_scale, 1.0)
-    steps: list[Transform] = [v2.RandomResizedCrop(resolution, scale=scale, antialias=True)]
-    if info.flip:
-        steps.append(v2.RandomHorizontalFlip())
+    smallest_area = info.crop_scale if crop_scale is None else crop_scale
+    crops = Crops.draw(count, smallest_area, generator)
+    flips = torch.rand(count, generator=generator) < 0.5 if info.flip else None
+    jitter = None
     if info.colour_jitter is not None:
-        steps.append(v2.ColorJitter(*info.colour_jitter))
-    return v2.Compose([*steps, *_normalization(mean, std)])
-
-
-def evaluation_transform(
-    resolution: int, *, mean: Sequence[float], std: Sequence[float]
-) -> Transform:
-    """Returns the paper's evaluation: short side to R / 0.875, centre crop, normalization.
-
-    Args:
-        resolution: Side R of the float32 [3, R, R] that comes out.
-        mean: Mean of each channel, for values in 0 to 1.
-        std: Standard deviation of each channel.
-    """
-    return v2.Compose(
-        [
-            v2.Resize(int(resolution / 0.875), InterpolationMode.BILINEAR, antialias=True),
-            v2.CenterCrop(resolution),
-            *_normalization(mean, std),
-        ]
-    )
-
-
-def _normalization(mean: Sequence[float], std: Sequence[float]) -> list[Transform]:
-    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))]
+        jitter = Jitter.draw(count, info.colour_jitter, generator)
+    return TrainingTransform(resolution, normalization, crops, flips, jitter)

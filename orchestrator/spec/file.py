@@ -40,9 +40,15 @@ for _class in (_Loader, _Dumper):
 
 
 def shipped_names() -> list[str]:
-    """Returns the names of the sweep files that come with the package."""
-    files = resources.files("search_spaces").iterdir()
-    return sorted(file.name.removesuffix(SUFFIX) for file in files if file.name.endswith(SUFFIX))
+    """Returns the names of the shipped sweep files, such as paper/pets_batch8."""
+    root = resources.files("search_spaces")
+    folders = {"": root, "paper/": root / "paper"}
+    return sorted(
+        prefix + file.name.removesuffix(SUFFIX)
+        for prefix, folder in folders.items()
+        for file in folder.iterdir()
+        if file.name.endswith(SUFFIX)
+    )
 
 
 def read_sweep_file(path_or_name: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_by_hand_is_one_sentence(run: Run, tmp_path: Path) -> None:
     code, printed, error = run("fetch", "celeba", "--data", tmp_path)
     assert (code, printed) == (2, "")
     assert len(error.splitlines()) == 1
-    assert f"place them in {tmp_path}/celeba/" in error
+    assert f"in {tmp_path}/celeba/ under the same names" in error
 
 
 def test_what_is_built_in_needs_no_fetching(run: Run, tmp_path: Path) -> None:

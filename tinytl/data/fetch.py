@@ -83,7 +83,7 @@ def _by_hand(info: DatasetInfo, archives: list[Archive], place: Path) -> str:
     names = ", ".join(archive.file for archive in archives)
     sentence = (
         f"{info.name} cannot be downloaded from here: get {names} by way of {info.page} and place "
-        f"{'them' if len(archives) > 1 else 'it'} in {place}/, under the same name"
+        f"this, or the folders it unpacks to, in {place}/ under the same names"
     )
     if others:
         sentence += f"; found there under other names: {', '.join(others)}"

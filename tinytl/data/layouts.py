@@ -4,158 +4,15 @@ Each reader takes the tree that the official archives unpack to, wherever it is 
 or a zip. It is told from class folders, which are read too, by the files that list its images.
 """
 
-import io
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from tinytl.data.files import Files
-from tinytl.data.folder import FileImages, read_class_folders
+from tinytl.data.folder import FileImages
 from tinytl.data.images import Parts
+from tinytl.data.tree import Tree, layout
 from tinytl.errors import DataError
-
-Reader = Callable[[Files], Parts]
-
-
-class Tree:
-    """The files of a release, by their path in it.
-
-    Attributes:
-        files: Where they lie.
-        base: What wraps the release there, with a slash, or nothing.
-    """
-
-    def __init__(self, files: Files, base: str) -> None:
-        self.files = files
-        self.base = base
-        self._names = frozenset(files.names)
-
-    def lines(self, path: str) -> list[str]:
-        """Returns the lines of a text file that are not empty.
-
-        Raises:
-            DataError: If it cannot be read or has none.
-        """
-        text = self.files.read(self.base + path).decode(errors="replace")
-        lines = [stripped for line in text.splitlines() if (stripped := line.strip())]
-        if not lines:
-            raise self.damaged(path, "it is empty")
-        return lines
-
-    def rows(self, path: str, columns: int) -> list[list[str]]:
-        """Returns the lines of a text file in columns; the last may have blanks in it.
-
-        Raises:
-            DataError: If it cannot be read, or a line has fewer columns.
-        """
-        rows = [line.split(maxsplit=columns - 1) for line in self.lines(path)]
-        for row in rows:
-            if len(row) < columns:
-                raise self.damaged(path, f"a line must have {columns} columns, but is {row!r}")
-        return rows
-
-    def numbers(self, path: str, texts: Iterable[str]) -> list[int]:
-        """Returns whole numbers that were read from a file.
-
-        Raises:
-            DataError: If one of them is none.
-        """
-        try:
-            return [int(text) for text in texts]
-        except ValueError as error:
-            raise self.damaged(path, str(error)) from None
-
-    def matlab(self, path: str, key: str) -> np.ndarray:
-        """Returns one array [N] of a MATLAB file.
-
-        Raises:
-            DataError: If the file is damaged or has no such array.
-        """
-        from scipy.io import loadmat  # slow to import, and only needed here
-
-        content = self.files.read(self.base + path)
-        try:
-            values: dict[str, Any] = loadmat(io.BytesIO(content), squeeze_me=True)
-        except Exception as error:  # whatever its parts raise on a damaged file
-            raise self.damaged(path, str(error) or type(error).__name__) from None
-        if key not in values:
-            raise self.damaged(path, f"it has no {key!r}")
-        return np.atleast_1d(values[key])
-
-    def images(self, listing: str, names: Sequence[str], labels: Tensor) -> FileImages:
-        """Returns the images with these paths.
-
-        Args:
-            listing: The file that lists them, for the text of an error.
-            names: N paths.
-            labels: int64 [N], or uint8 [N, K].
-
-        Raises:
-            DataError: If there are none, or some are missing.
-        """
-        if not names:
-            raise self.damaged(listing, "it lists no images")
-        missing = [name for name in names if self.base + name not in self._names]
-        if missing:
-            raise DataError(
-                f"{self.files.location} lacks {len(missing):,} of the {len(names):,} images that "
-                f"{listing} lists, the first of them {self.base}{missing[0]}; unpack the archive "
-                "with the images anew"
-            )
-        return FileImages(self.files, tuple(self.base + name for name in names), labels)
-
-    def labels(self, listing: str, numbers: Sequence[int] | np.ndarray, classes: int) -> Tensor:
-        """Turns class numbers that count from 1 into labels, int64 [N].
-
-        Raises:
-            DataError: If there is no such class.
-        """
-        labels = torch.as_tensor(np.asarray(numbers, dtype=np.int64)) - 1
-        for label in labels[(labels < 0) | (labels >= classes)].tolist():
-            raise self.damaged(listing, f"it has the label {label + 1}, but there are {classes}")
-        return labels
-
-    def damaged(self, path: str, why: str) -> DataError:
-        """Returns the error for a file that is not what it must be."""
-        return DataError(
-            f"{self.base}{path} in {self.files.location} is damaged: {why}; unpack its archive anew"
-        )
-
-
-def layout(
-    *listings: str, otherwise: Reader = read_class_folders
-) -> Callable[[Callable[[Tree], Parts]], Reader]:
-    """Makes a reader of a release out of one of its tree.
-
-    Args:
-        listings: The files that list its images. Where none of them is found, it is no release.
-        otherwise: Reads what is no release.
-    """
-
-    def decorate(read: Callable[[Tree], Parts]) -> Reader:
-        def read_either(files: Files) -> Parts:
-            found = [
-                name.removesuffix(listing)
-                for name in files.names
-                for listing in listings
-                if f"/{name}".endswith(f"/{listing}")
-            ]
-            if not found:
-                return otherwise(files)
-            base = min(found, key=lambda base: (len(base), base))
-            if missing := [name for name in listings if base + name not in files.names]:
-                raise DataError(
-                    f"{files.location} lacks {', '.join(base + name for name in missing)} of the "
-                    "official release; unpack all of its archives there"
-                )
-            return read(Tree(files, base))
-
-        return read_either
-
-    return decorate
 
 
 @layout("imagelabels.mat", "setid.mat")
@@ -167,7 +24,8 @@ def read_flowers102(tree: Tree) -> Parts:
     numbers = tree.matlab("imagelabels.mat", "labels")
 
     def split(*keys: str) -> FileImages:
-        ids = np.concatenate([tree.matlab("setid.mat", key) for key in keys]).astype(np.int64)
+        values = np.concatenate([tree.matlab("setid.mat", key) for key in keys])
+        ids = tree.numbers("setid.mat", values)
         for wrong in ids[(ids < 1) | (ids > len(numbers))]:
             raise tree.damaged("setid.mat", f"image {wrong} has no label in imagelabels.mat")
         names = [f"jpg/image_{number:05d}.jpg" for number in ids]
@@ -206,14 +64,14 @@ def read_cars(tree: Tree) -> Parts:
             raise tree.damaged(listing, "it has no file names with classes")
         nested = f"{folder}/{folder}"
         place = nested if tree.base + nested in tree.files.folders else folder
-        labels = tree.labels(listing, rows["class"].tolist(), len(classes))
+        labels = tree.labels(listing, rows["class"], len(classes))
         return tree.images(listing, [f"{place}/{name}" for name in rows["fname"]], labels)
 
     train = split("cars_train", "devkit/cars_train_annos.mat")
     return Parts(classes, train, None, split("cars_test", "cars_test_annos_withlabels.mat"))
 
 
-@layout("classes.txt", "images.txt", "image_class_labels.txt", "train_test_split.txt")
+@layout("images.txt", "image_class_labels.txt", "train_test_split.txt")
 def read_cub200(tree: Tree) -> Parts:
     """Reads Caltech-UCSD Birds 200-2011."""
     classes = tuple(name for _, name in tree.rows("classes.txt", 2))
@@ -225,7 +83,7 @@ def read_cub200(tree: Tree) -> Parts:
         for image, name in images:
             if image not in values:
                 raise tree.damaged(listing, f"it says nothing of image {image}, {name}")
-        return np.array(tree.numbers(listing, (values[image] for image, _ in images)))
+        return tree.numbers(listing, (values[image] for image, _ in images))
 
     numbers, training = column("image_class_labels.txt"), column("train_test_split.txt")
 
@@ -265,7 +123,7 @@ def read_pets(tree: Tree) -> Parts:
         listing = f"annotations/{part}.txt"
         rows = tree.rows(listing, 2)
         numbers = tree.numbers(listing, (row[1].split()[0] for row in rows))
-        return listing, [image for image, _ in rows], numbers
+        return listing, [image for image, _ in rows], numbers.tolist()
 
     train, test = read("trainval"), read("test")
     listing, images, numbers = train

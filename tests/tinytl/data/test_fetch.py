@@ -97,7 +97,7 @@ def test_what_must_be_brought_by_hand(name, files, tmp_path):
         run(DATASETS[name], tmp_path)
     assert str(caught.value) == (
         f"{name} cannot be downloaded from here: get {files} by way of {DATASETS[name].page} and "
-        f"place them in {tmp_path / name}/, under the same name"
+        f"place this, or the folders it unpacks to, in {tmp_path / name}/ under the same names"
     )
 
 

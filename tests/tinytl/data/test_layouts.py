@@ -153,7 +153,7 @@ def test_folder_and_zip_wrapped_or_not(name, base, write_folder, write_zip):
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_class_folders_are_read_too(name, write, class_folders):
     content = class_folders("train/", a=2, b=2) | class_folders("test/", a=1, b=1)
-    place = write("data", content)
+    place = write("data", content | {"classes.txt": b"a\nb\n"})
     if name == "celeba":
         with pytest.raises(DataError, match="40 attributes, which class folders cannot tell"):
             read(name, place)
@@ -202,6 +202,7 @@ DAMAGED = [
     ("flowers102", "setid.mat", mat(trnid=[1], valid=[2], tstid=[0]), "image 0 has no label"),
     ("flowers102", "setid.mat", mat(trnid=[1], valid=[2], tstid=[11]), "image 11 has no label"),
     ("flowers102", "imagelabels.mat", mat(labels=[103] * 10), "label 103, but there are 102"),
+    ("flowers102", "imagelabels.mat", mat(labels=["a"] * 10), "invalid literal"),
     ("flowers102", "imagelabels.mat", mat(labels=[0] * 10), "label 0, but there are 102"),
     ("flowers102", "jpg/image_00005.jpg", None, r"lacks 1 of the 5 images that setid\.mat lists"),
     ("aircraft", f"{AIRCRAFT}/variants.txt", b"", r"variants\.txt in .* is damaged: it is empty"),
@@ -213,6 +214,7 @@ DAMAGED = [
     ("cars", "devkit/cars_meta.mat", mat(class_names=["a"]), "label 3, but there are 1"),
     ("cub200", f"{CUB}/image_class_labels.txt", b"1 1\n", "says nothing of image 2, 001"),
     ("cub200", f"{CUB}/train_test_split.txt", None, r"lacks CUB_200_2011/train_test_split\.txt"),
+    ("cub200", f"{CUB}/classes.txt", None, r"lacks CUB_200_2011/classes\.txt"),
     ("cub200", f"{CUB}/classes.txt", b"1 a\n", "label 2, but there are 1"),
     ("food101", f"{FOOD}/meta/train.txt", b"soup/1\n", "'soup' is no class"),
     ("food101", f"{FOOD}/meta/test.txt", b"\n", "it is empty"),

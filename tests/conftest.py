@@ -37,6 +37,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """What would be downloaded fails at once, in subprocesses too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("https_proxy", "http://127.0.0.1:9")
+        yield
+
+
 @pytest.fixture
 def small_disk_bytes() -> int:
     """Size of `small_disk`: room for a sweep with its pages and database."""

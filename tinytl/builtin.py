@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from tinytl.backbones.weights import WEIGHTS, cache_directory
+from tinytl.backbones.weights import weights_info
 from tinytl.checkpoint import read_tensors, write_tensors
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
 from tinytl.engine.threads import using_threads
 from tinytl.finetune import CHECKPOINT, EpochReport, finetune
-from tinytl.storage import locked
+from tinytl.storage import cache_directory, locked
 
 WEIGHTS_NAME = "rendered_digits"
 SOURCE = FinetuneConfig(
@@ -37,7 +37,7 @@ SOURCE = FinetuneConfig(
 
 def weights_path() -> Path:
     """Returns where the source model is kept."""
-    return cache_directory() / "weights" / WEIGHTS[WEIGHTS_NAME][SOURCE.backbone].file
+    return cache_directory() / "weights" / weights_info(WEIGHTS_NAME, SOURCE.backbone).file
 
 
 def build_weights(on_epoch: Callable[[EpochReport], None] | None = None) -> Path:

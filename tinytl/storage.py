@@ -9,6 +9,11 @@ from pathlib import Path
 from tinytl.errors import StorageError
 
 
+def cache_directory() -> Path:
+    """Returns where built and fetched files are kept: `TINYTL_CACHE`, or ~/.cache/tinytl."""
+    return Path(os.environ.get("TINYTL_CACHE") or Path.home() / ".cache" / "tinytl")
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes a file, and the folders above it, so that a reader sees the old one or the new.
 

@@ -1,6 +1,8 @@
 """Backbones: one file per family, each a builder that declares its stages and insertion points."""
 
-from tinytl.backbones import inception, mobile, proxyless, resnet
+from pathlib import Path
+
+from tinytl.backbones import inception, mobile, proxyless, resnet, specialized
 from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
 from tinytl.errors import ConfigError, unknown_name
 
@@ -11,12 +13,18 @@ BACKBONES: dict[str, BackboneInfo] = {
 }
 
 
-def find_backbone(name: str) -> BackboneInfo:
+def find_backbone(name: str, directory: Path | None = None) -> BackboneInfo:
     """Returns the backbone of a configuration.
+
+    Args:
+        name: One of `BACKBONES`, or `specialized/<dataset>`.
+        directory: Where to look first for the file that describes a specialized network.
 
     Raises:
         ConfigError: If there is none by that name.
     """
+    if name.startswith(specialized.PREFIX):
+        return specialized.find(name, directory)
     if name not in BACKBONES:
         raise ConfigError(unknown_name("backbone", name, BACKBONES))
     return BACKBONES[name]

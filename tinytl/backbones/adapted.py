@@ -5,6 +5,7 @@ norm layers become those asked for, and the last linear layer becomes `classifie
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -24,12 +25,15 @@ class Layout:
         points: Where lite residual modules can go, in the order of execution.
         residual_blocks: The blocks that hold their input for a skip connection.
         ends_in_branches: Whether convolutions side by side come last before the head.
+        own_name: The body's name for one of the library's, where they differ; None is what the
+            body lacks.
     """
 
     head: str
     points: tuple[InsertionPoint, ...]
     residual_blocks: tuple[str, ...]
     ends_in_branches: bool = False
+    own_name: Callable[[str], str | None] = str
 
 
 class AdaptedNetwork(Network):
@@ -56,6 +60,7 @@ class AdaptedNetwork(Network):
                 body.set_submodule(name, nn.Identity())
         _use_norm(body, norm)
         self.body = body
+        self.layout = layout
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(last.in_features, classes)
         nn.init.normal_(self.classifier.weight, std=0.01)
@@ -67,6 +72,15 @@ class AdaptedNetwork(Network):
     def forward(self, input: Tensor) -> Tensor:
         """Returns the logits [N, classes] of images [N, 3, H, W]."""
         return self.classifier(self.dropout(self.body(input)))
+
+    def own_name(self, name: str) -> str | None:
+        """Returns the name for one of the library's."""
+        if name.startswith("body.") or name in ("classifier.weight", "classifier.bias"):
+            return name
+        if name.startswith(f"{self.layout.head}."):
+            return f"classifier{name.removeprefix(self.layout.head)}"
+        inside = self.layout.own_name(name)
+        return inside and f"body.{inside}"
 
 
 def branch_point(path: str, stage: int, main: nn.Module) -> InsertionPoint:

@@ -10,6 +10,21 @@ from tinytl.config import Norm
 
 
 @dataclass(frozen=True)
+class ModuleShape:
+    """A lite residual module beside a main branch.
+
+    Attributes:
+        width: Its expand ratio.
+        kernel_size: Of its first convolution.
+        groups: Of its first convolution.
+    """
+
+    width: float
+    kernel_size: int
+    groups: int
+
+
+@dataclass(frozen=True)
 class InsertionPoint:
     """A main branch to whose output a lite residual module can be added.
 
@@ -19,6 +34,7 @@ class InsertionPoint:
         in_channels: Channels of the block's input.
         out_channels: Channels of the main branch's output.
         stride: The block's stride.
+        module: The module that the published architecture has there, if it has one.
     """
 
     path: str
@@ -26,6 +42,7 @@ class InsertionPoint:
     in_channels: int
     out_channels: int
     stride: int
+    module: ModuleShape | None = None
 
 
 class Network(nn.Module):
@@ -48,6 +65,13 @@ class Network(nn.Module):
     @abstractmethod
     def forward(self, input: Tensor) -> Tensor:
         """Returns the logits [N, classes] of images [N, 3, H, W]."""
+
+    @abstractmethod
+    def own_name(self, name: str) -> str | None:
+        """Returns this network's name for a tensor of a published state dict.
+
+        Names that are its own already stay; None is what it has no place for.
+        """
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,13 @@ from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
 from tinytl.config import Norm
 
 MIN_RESOLUTION = 107
+
+
+def _own_name(name: str) -> str | None:
+    """Leaves the auxiliary classifier out."""
+    return None if name.startswith("AuxLogits.") else name
+
+
 LAYOUT = Layout(
     head="fc",
     points=(
@@ -29,6 +36,7 @@ LAYOUT = Layout(
     ),
     residual_blocks=(),
     ends_in_branches=True,
+    own_name=_own_name,
 )
 
 

@@ -1,6 +1,8 @@
 """Inserts lite residual modules into a network at the points that its backbone declares."""
 
-from tinytl.backbones.base import InsertionPoint, Network
+from collections.abc import Sequence
+
+from tinytl.backbones.base import InsertionPoint, ModuleShape, Network
 from tinytl.config import LiteResidualConfig
 from tinytl.errors import ConfigError
 from tinytl.nn.lite_residual import LiteResidual, WithLiteResidual
@@ -11,23 +13,43 @@ NOMINAL_RESOLUTION = 128
 DOWNSAMPLE_RATIO = 2
 
 
-def insert_lite_residuals(network: Network, config: LiteResidualConfig) -> None:
+def insert_lite_residuals(network: Network, config: LiteResidualConfig | None) -> None:
     """Adds a module beside the main branch of each block whose stage has a width above zero.
+
+    Args:
+        network: Without modules, is changed.
+        config: None takes the modules of the published architecture, or default ones if it has
+            none.
 
     Raises:
         ConfigError: If there is not one width per stage, or the groups do not divide the channels.
     """
-    widths = stage_widths(config.width, 1 + max(p.stage for p in network.insertion_points))
+    points = network.insertion_points
+    shapes = [point.module for point in points]
+    if config is not None or not any(shapes):
+        shapes = _configured(points, config or LiteResidualConfig())
+    for point, shape in zip(points, shapes, strict=True):
+        if shape is not None:
+            parent, _, name = point.path.rpartition(".")
+            main = network.get_submodule(point.path)
+            setattr(
+                network.get_submodule(parent), name, WithLiteResidual(main, _module(point, shape))
+            )
+
+
+def _configured(
+    points: Sequence[InsertionPoint], config: LiteResidualConfig
+) -> list[ModuleShape | None]:
+    """Returns the shape of each point's module, None where its stage has a width of zero."""
+    widths = stage_widths(config.width, 1 + max(point.stage for point in points))
+    shapes: list[ModuleShape | None] = []
     resolution = NOMINAL_RESOLUTION
-    for point in network.insertion_points:
+    for point in points:
         width = widths[point.stage]
         kernel_size = _fitting_kernel(config.kernel_size, resolution // DOWNSAMPLE_RATIO)
         resolution //= point.stride
-        if width > 0:
-            module = _module(point, width, kernel_size, config.groups)
-            parent, _, name = point.path.rpartition(".")
-            block = network.get_submodule(parent)
-            setattr(block, name, WithLiteResidual(network.get_submodule(point.path), module))
+        shapes.append(ModuleShape(width, kernel_size, config.groups) if width > 0 else None)
+    return shapes
 
 
 def stage_widths(width: float | tuple[float, ...], stages: int) -> tuple[float, ...]:
@@ -52,19 +74,19 @@ def _fitting_kernel(kernel_size: int, resolution: int) -> int:
     return kernel_size
 
 
-def _module(point: InsertionPoint, width: float, kernel_size: int, groups: int) -> LiteResidual:
+def _module(point: InsertionPoint, shape: ModuleShape) -> LiteResidual:
     try:
         return LiteResidual(
             point.in_channels,
             point.out_channels,
-            expand=width,
-            kernel_size=kernel_size,
+            expand=shape.width,
+            kernel_size=shape.kernel_size,
             stride=point.stride,
-            groups=groups,
+            groups=shape.groups,
             downsample_ratio=DOWNSAMPLE_RATIO,
         )
     except ValueError as error:
         raise ConfigError(
-            f"lite_residual.groups must divide the channels of every block, but got {groups} for "
-            f"{point.path} with {point.in_channels} input channels ({error})"
+            "lite_residual.groups must divide the channels of every block, but got "
+            f"{shape.groups} for {point.path} with {point.in_channels} input channels ({error})"
         ) from None

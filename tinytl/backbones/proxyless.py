@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
+from tinytl.backbones.base import BackboneInfo, InsertionPoint, ModuleShape, Network
+from tinytl.backbones.reference_names import from_reference
 from tinytl.config import Norm
 from tinytl.errors import ConfigError
 from tinytl.nn.conv import WSConv2d
@@ -19,7 +20,10 @@ NORM_MOMENTUM = 0.1
 
 @dataclass(frozen=True)
 class Block:
-    """An inverted bottleneck, with a skip connection everywhere but at the start of a stage."""
+    """An inverted bottleneck, with a skip connection everywhere but at the start of a stage.
+
+    Some published networks have lite residual modules as part of them.
+    """
 
     in_channels: int
     out_channels: int
@@ -27,6 +31,7 @@ class Block:
     stride: int
     expand_ratio: float
     shortcut: bool
+    module: ModuleShape | None = None
 
 
 @dataclass(frozen=True)
@@ -80,29 +85,56 @@ class Architecture:
             ConfigError: If the configuration is not of that form.
         """
         try:
+            _check(config.get("bn", {}), eps=(NORM_EPS,))
             return cls(
                 config["first_conv"]["out_channels"],
                 config["feature_mix_layer"]["out_channels"],
                 tuple(_published_block(block) for block in config["blocks"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ConfigError(
                 f"not a published ProxylessNAS configuration: {error!r} is missing or malformed"
             ) from None
 
+    @property
+    def stages(self) -> int:
+        """How many stages there are: each starts at a block, after the first, without shortcut."""
+        return sum(block is not None and not block.shortcut for block in self.blocks[1:])
+
 
 def _published_block(config: Mapping[str, Any]) -> Block | None:
-    main = config.get("mobile_inverted_conv") or config.get("conv")
-    if main is None or main.get("name") == "ZeroLayer" or "in_channels" not in main:
+    main = config["conv"] if "conv" in config else config["mobile_inverted_conv"]
+    module = None
+    if main is not None and "lite_residual" in main:
+        main, module = main["main"], _published_module(main["lite_residual"])
+    # names of layers may be left out; the zero operation has no channels
+    if main is None or main.get("name") == "ZeroLayer" or main.keys() <= {"stride"}:
         return None
+    _check(main, name=("MBInvertedConvLayer", "MBConvLayer"))
+    _check(main, act_func=("relu6",), use_se=(False,), groups=(None,))
+    hidden = main.get("mid_channels") or round(main["in_channels"] * main["expand_ratio"])
     return Block(
         main["in_channels"],
         main["out_channels"],
         main["kernel_size"],
         main["stride"],
-        main["expand_ratio"],
+        hidden / main["in_channels"],
         shortcut=config["shortcut"] is not None,
+        module=module,
     )
+
+
+def _published_module(config: Mapping[str, Any]) -> ModuleShape:
+    _check(config, act_func=("relu",), upsample_type=("bilinear",), downsample_ratio=(2, None))
+    pooled = config["downsample_ratio"] is None  # over the whole map
+    return ModuleShape(config["expand"], 1 if pooled else config["kernel_size"], config["n_groups"])
+
+
+def _check(config: Mapping[str, Any], **allowed: tuple[Any, ...]) -> None:
+    """Checks settings that are fixed here; a configuration may leave them out."""
+    for key, values in allowed.items():
+        if key in config and config[key] not in values:
+            raise ValueError(f"{key}: {config[key]!r}")
 
 
 class ConvNormAct(nn.Module):
@@ -218,6 +250,10 @@ class ProxylessNAS(Network):
         pooled = self.features(hidden).mean(dim=(2, 3))
         return self.classifier(self.dropout(pooled))
 
+    def own_name(self, name: str) -> str:
+        """Returns the name for one of the reference's."""
+        return from_reference(name)
+
 
 def _insertion_points(architecture: Architecture) -> tuple[InsertionPoint, ...]:
     points: list[InsertionPoint] = []
@@ -229,7 +265,12 @@ def _insertion_points(architecture: Architecture) -> tuple[InsertionPoint, ...]:
             stage += 1
         points.append(
             InsertionPoint(
-                f"blocks.{index}.main", stage, block.in_channels, block.out_channels, block.stride
+                f"blocks.{index}.main",
+                stage,
+                block.in_channels,
+                block.out_channels,
+                block.stride,
+                block.module,
             )
         )
     return tuple(points)
@@ -276,11 +317,10 @@ def _info(name: str, architecture: Architecture) -> BackboneInfo:
     def build(norm: Norm, classes: int, dropout: float) -> Network:
         return ProxylessNAS(architecture, norm, classes, dropout)
 
-    stages = 1 + max(point.stage for point in _insertion_points(architecture))
     strides = [2, *(block.stride for block in architecture.blocks if block)]
     # one pixel more than the strides divide leaves 2 x 2 to the last lite residual's pooling
     smallest = math.prod(strides) + 1
-    return BackboneInfo(name, stages, ("gn_ws", "bn_frozen"), smallest, build)
+    return BackboneInfo(name, architecture.stages, ("gn_ws", "bn_frozen"), smallest, build)
 
 
 BACKBONES = {name: _info(name, architecture) for name, architecture in ARCHITECTURES.items()}

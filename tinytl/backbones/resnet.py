@@ -1,5 +1,6 @@
 """ResNets (He, Zhang, Ren, Sun; CVPR 2016), made of torchvision's."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -40,6 +41,11 @@ class ResidualBlock(nn.Module):
         return self.relu(output)
 
 
+def _own_name(name: str) -> str:
+    """Puts a block's main branch where `ResidualBlock` has it."""
+    return re.sub(r"^(layer\d+\.\d+)\.((?:conv|bn)\d)\.", r"\1.main.\2.", name)
+
+
 def _info(name: str, make: Callable[[], resnet.ResNet]) -> BackboneInfo:
     def build(norm: Norm, classes: int, dropout: float) -> Network:
         body = make()
@@ -50,7 +56,7 @@ def _info(name: str, make: Callable[[], resnet.ResNet]) -> BackboneInfo:
                 body.set_submodule(f"{path}.{index}", split)
                 blocks.append(f"{path}.{index}")
                 points.append(branch_point(f"{path}.{index}.main", stage, split.main))
-        layout = Layout("fc", tuple(points), tuple(blocks))
+        layout = Layout("fc", tuple(points), tuple(blocks), own_name=_own_name)
         return AdaptedNetwork(body, layout, norm, classes, dropout)
 
     return BackboneInfo(name, len(STAGES), ("bn_frozen", "gn_ws"), MIN_RESOLUTION, build)

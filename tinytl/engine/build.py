@@ -15,7 +15,7 @@ from tinytl.backbones.weights import (
     read_weights,
     weights_info,
 )
-from tinytl.config import FinetuneConfig, LiteResidualConfig, Norm
+from tinytl.config import FinetuneConfig, Norm
 from tinytl.engine.convert import convert
 from tinytl.errors import ConfigError, WeightsError
 from tinytl.methods import METHODS, find_method
@@ -23,10 +23,17 @@ from tinytl.methods import METHODS, find_method
 
 @dataclass(frozen=True)
 class Built:
-    """A network ready to be trained, and what came with its weights."""
+    """A network ready to be trained, and what came with its weights.
+
+    Attributes:
+        network: In training mode.
+        weights: What is known of its weights.
+        head_replaced: Whether the weights' classifier was left out, having other classes.
+    """
 
     network: Network
     weights: WeightsInfo
+    head_replaced: bool = False
 
 
 def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
@@ -49,7 +56,7 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
         raise ConfigError(problems)
     backbone, method = find_backbone(config.backbone), find_method(config.method)
     try:
-        weights = weights_info(config.weights, config.backbone)
+        weights = weights_info(config.weights, config.backbone, config.norm)
     except WeightsError as error:  # what depends on the weights is not judged without them
         problems.append(str(error))
         weights = replace(RANDOM, norm=config.norm or RANDOM.norm, lite_residual=True)
@@ -110,7 +117,7 @@ def build_network(
     Args:
         config: What to build.
         classes: Outputs of the classifier; it is new where the weights have another number.
-        weights_directory: Where to look for weights first.
+        weights_directory: Where to look for the files of weights and specialized networks first.
         pretrained: Read the weights; False builds the same network with random ones.
         with_modules: Insert lite residual modules for every method, as if the weights had them.
 
@@ -119,21 +126,21 @@ def build_network(
         WeightsError: If the weights are missing or do not fit.
     """
     check(config, with_modules=with_modules)
-    weights = weights_info(config.weights, config.backbone)
+    weights = weights_info(config.weights, config.backbone, config.norm)
     method = find_method(config.method)
-    network = find_backbone(config.backbone).build(norm_of(config), classes, config.dropout)
-    state = {}
+    backbone = find_backbone(config.backbone, weights_directory)
+    network = backbone.build(norm_of(config), classes, config.dropout)
+    state, head_replaced = {}, False
     if pretrained and config.weights != "random":
-        path = find_weights(config.weights, config.backbone, weights_directory)
-        state = read_weights(path)
-        load_backbone(network, state, path)
+        path = find_weights(config.weights, config.backbone, weights_directory, norm=config.norm)
+        state = read_weights(path, network)
+        head_replaced = load_backbone(network, state, path)
     if method.uses_lite_residual or weights.lite_residual or with_modules:
-        modules = config.lite_residual or LiteResidualConfig()
-        insert_lite_residuals(network, modules)
-        if modules.init == "weights":
+        insert_lite_residuals(network, config.lite_residual)
+        if config.lite_residual is None or config.lite_residual.init == "weights":
             load_lite_residuals(network, state)
     check_groups(network, config.resolution)
     method.apply(network, config.train_last)
     if config.execution == "saving":
         convert(network)
-    return Built(network.train(), weights)
+    return Built(network.train(), weights, head_replaced)

@@ -11,7 +11,7 @@ from tinytl.backbones.insertion import insert_lite_residuals
 from tinytl.backbones.proxyless import Architecture, Block, ProxylessNAS
 from tinytl.backbones.reference_names import to_reference
 from tinytl.backbones.shapes import check_groups
-from tinytl.backbones.weights import HALF, IMAGENET, WEIGHTS, WeightsInfo
+from tinytl.backbones.weights import HALF, IMAGENET, WEIGHTS, WeightsInfo, weights_info
 from tinytl.config import FinetuneConfig, LiteResidualConfig
 from tinytl.engine.build import build_network, check, norm_of
 from tinytl.errors import ConfigError, WeightsError
@@ -20,7 +20,7 @@ from tinytl.nn.conv import SavingWSConv2d, WSConv2d
 from tinytl.nn.lite_residual import WithLiteResidual
 
 L_B = "tinytl-lite_residual+bias"
-FILE = WEIGHTS["rendered_digits"]["proxyless_tiny"].file
+FILE = weights_info("rendered_digits", "proxyless_tiny").file
 
 
 def config_of(**changes: Any) -> FinetuneConfig:
@@ -125,8 +125,8 @@ def test_modules_are_there_only_where_something_asks_for_them(method: str) -> No
 def test_weights_that_bring_modules_have_them_for_every_method(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    info = WeightsInfo(FILE, "gn_ws", HALF, lite_residual=True)
-    monkeypatch.setitem(WEIGHTS["rendered_digits"], "proxyless_tiny", info)
+    info = WeightsInfo(file=FILE, norm="gn_ws", normalization=HALF, lite_residual=True)
+    monkeypatch.setitem(WEIGHTS["rendered_digits"], "proxyless_tiny", (info,))
     config = config_of(method="tinytl-bias", weights="rendered_digits", lite_residual={"groups": 4})
     network = build_network(config, 10, pretrained=False).network
     assert modules(network) == len(network.insertion_points)

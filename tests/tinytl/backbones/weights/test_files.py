@@ -1,0 +1,98 @@
+"""Where a weights file is looked for, and what is said where it cannot be had."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tinytl.backbones.weights import WEIGHTS, Source, find_file, find_weights, weights_info
+from tinytl.errors import WeightsError
+
+FILE = "proxyless-w0.3-r176_imagenet.pth"
+DEAD = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TINYTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "cache" / "weights"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """Serves `tmp_path / "host"`."""
+    (tmp_path / "host").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "host"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_directories_are_looked_through_in_order(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYTL_WEIGHTS", str(tmp_path / "b"))
+    for directory in (cache, tmp_path / "b", tmp_path / "a"):
+        directory.mkdir(parents=True)
+        (directory / FILE).touch()
+        found = find_weights("imagenet", "proxyless_w0.3", tmp_path / "a")
+        assert found == directory / FILE
+    assert find_weights("imagenet", "proxyless_w0.3", found) == found
+    assert find_weights(str(found), "proxyless_w0.3", None) == found
+    with pytest.raises(WeightsError, match=f"there is no weights file nowhere/{FILE}"):
+        find_weights(f"nowhere/{FILE}", "proxyless_w0.3", None)
+
+
+def test_a_missing_file_is_downloaded_once(tmp_path: Path, cache: Path, host: str) -> None:
+    source = Source(file="folder/init", urls=(f"{DEAD}/init", f"{host}/folder/init"))
+    (tmp_path / "host" / "folder").mkdir()
+    (tmp_path / "host" / "folder" / "init").write_bytes(b"weights")
+    seen: list[int] = []
+    path = find_file(source, tmp_path / "a", lambda done, total: seen.append(done))
+    assert path == cache / "folder" / "init"
+    assert path.read_bytes() == b"weights"
+    assert seen == [0, len(b"weights")]
+    (tmp_path / "host" / "folder" / "init").unlink()
+    assert find_file(source) == path
+
+
+def test_offline_it_is_said_which_file_to_put_where(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYTL_WEIGHTS", str(tmp_path / "b"))
+    source = Source(file=FILE, urls=(f"{DEAD}/1", f"{DEAD}/2"))
+    with pytest.raises(WeightsError) as caught:
+        find_file(source, tmp_path / "a")
+    text = str(caught.value)
+    assert text.startswith(f"cannot download {FILE}: {DEAD}/1: no connection (")
+    assert f"; {DEAD}/2: no connection (" in text
+    places = f"{tmp_path / 'a'}, {tmp_path / 'b'}, {cache}"
+    assert text.endswith(
+        f"; put the file {FILE} into a directory and name it with --weights or TINYTL_WEIGHTS "
+        f"(looked in {places})"
+    )
+
+
+def test_a_damaged_mirror_is_passed_over(
+    tmp_path: Path, cache: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "host" / FILE).write_bytes(b"an error page")
+    info = weights_info("imagenet", "proxyless_w0.3")
+    served = type(info)(**{**vars(info), "urls": (f"{host}/{FILE}",)})
+    monkeypatch.setitem(WEIGHTS["imagenet"], "proxyless_w0.3", (served,))
+    with pytest.raises(WeightsError, match="its sha256 must be 5c94b0"):
+        find_weights("imagenet", "proxyless_w0.3", None)
+    assert not (cache / FILE).exists()
+
+
+def test_the_built_in_model_is_built_not_fetched() -> None:
+    with pytest.raises(WeightsError, match="is not built yet: `tinytl sweep digits` builds it"):
+        find_weights("rendered_digits", "proxyless_tiny", None)

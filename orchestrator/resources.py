@@ -28,6 +28,7 @@ _SHAPE = (
     "batch_size",
     "execution",
     "lite_residual",
+    "frozen_weights",
     "train_last",
     "optimizer",
 )

@@ -8,12 +8,17 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from tinytl.errors import ConfigError
 
 Width = Annotated[float, Field(ge=0, le=8)]
-_ONE, _STAGES = "one width", "width per stage"
-_Widths = Annotated[
-    Annotated[Width, Tag(_ONE)] | Annotated[tuple[Width, ...], Tag(_STAGES)],
-    # so that a wrong value breaks one form's rule, not those of both
-    Discriminator(lambda value: _STAGES if isinstance(value, (list, tuple)) else _ONE),
+BITS = range(2, 9)  # that a stored weight may have
+Bits = Annotated[int, Field(ge=BITS[0], le=BITS[-1])]
+_ONE, _STAGES = "one value", "a value per stage"
+# so that a wrong value breaks one form's rule, not those of both
+_FORM = Discriminator(lambda value: _STAGES if isinstance(value, (list, tuple)) else _ONE)
+_Widths = Annotated[Annotated[Width, Tag(_ONE)] | Annotated[tuple[Width, ...], Tag(_STAGES)], _FORM]
+_BitsOfStages = Annotated[
+    Annotated[Bits, Tag(_ONE)] | Annotated[tuple[Bits, ...], Tag(_STAGES)], _FORM
 ]
+# the field of a section that may have a value for each stage
+STAGED = {"lite_residual": "width", "frozen_weights": "bits"}
 Norm = Literal["gn_ws", "bn_frozen"]
 Execution = Literal["plain", "saving"]
 TrainLast = Literal[1, 2]
@@ -41,6 +46,19 @@ class LiteResidualConfig(_Section):
     init: Literal["weights", "random"] = "weights"
 
 
+class FrozenWeightsConfig(_Section):
+    """How weights that are not trained are stored.
+
+    Attributes:
+        storage: `kmeans`: codes and, for each layer, a codebook of 2**bits entries; `scale`: whole
+            multiples of a scale for each output channel.
+        bits: Of a code, one for every stage of the backbone or one for all layers.
+    """
+
+    storage: Literal["kmeans", "scale"] = "kmeans"
+    bits: _BitsOfStages = 8
+
+
 class FinetuneConfig(_Section):
     """One fine-tuning run.
 
@@ -54,6 +72,7 @@ class FinetuneConfig(_Section):
         execution: `saving` keeps only what the gradients need, `plain` is stock PyTorch.
         lite_residual: The modules; asked for only where the method trains them, or where they are
             part of the weights.
+        frozen_weights: How frozen weights are stored; None leaves them float32.
         train_last: 2 trains the last convolution before the classifier and its norm too.
         learning_rate: Initial learning rate, annealed to zero along a half cosine.
         epochs: Passes over the training images.
@@ -79,6 +98,7 @@ class FinetuneConfig(_Section):
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     execution: Execution = "saving"
     lite_residual: LiteResidualConfig | None = None
+    frozen_weights: FrozenWeightsConfig | None = None
     train_last: TrainLast = 1
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     epochs: Annotated[int, Field(ge=1)] = 50
@@ -110,7 +130,7 @@ class FinetuneConfig(_Section):
         """Builds a configuration from flat names, such as `lite_residual.width.0`.
 
         Raises:
-            ConfigError: As `parse`; also where the stages of a width are not numbered from 0 on.
+            ConfigError: As `parse`; also where stages are not numbered from 0 on.
         """
         return cls.parse(nested(params))
 
@@ -118,7 +138,8 @@ class FinetuneConfig(_Section):
 def nested(params: Mapping[str, Any]) -> dict[str, Any]:
     """Turns flat names into nested values: `{"a.b": 1}` into `{"a": {"b": 1}}`.
 
-    `lite_residual.width.0` and its neighbours become the tuple of widths per stage.
+    `lite_residual.width.0` and its neighbours become the tuple of widths per stage, and so do the
+    bits of `frozen_weights`.
 
     Raises:
         ConfigError: If a value is given both as a whole and in parts, or a stage is missing.
@@ -132,26 +153,26 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{section}: given as a whole and as {name}; leave one out")
         else:
             values.setdefault(section, {})[key] = value
-    modules = values.get("lite_residual")
-    if isinstance(modules, dict):
-        values["lite_residual"] = _with_stages_joined(modules)
+    for section, key in STAGED.items():
+        if isinstance(values.get(section), dict):
+            values[section] = _with_stages_joined(section, values[section], key)
     return values
 
 
-def _with_stages_joined(modules: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces `width.0`, `width.1` and so on by one tuple."""
-    stages = {key: value for key, value in modules.items() if key.startswith("width.")}
+def _with_stages_joined(section: str, values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Replaces `<key>.0`, `<key>.1` and so on by one tuple."""
+    stages = {name: value for name, value in values.items() if name.startswith(f"{key}.")}
     if not stages:
-        return dict(modules)
-    names = [f"width.{stage}" for stage in range(len(stages))]
-    if "width" in modules or set(names) != set(stages):
-        given = sorted(key for key in modules if key.startswith("width"))
+        return dict(values)
+    names = [f"{key}.{stage}" for stage in range(len(stages))]
+    if key in values or set(names) != set(stages):
+        given = sorted(name for name in values if name.startswith(key))
         raise ConfigError(
-            "lite_residual.width must be one value or one for each stage from 0 on, but got "
-            + ", ".join(f"lite_residual.{key}" for key in given)
+            f"{section}.{key} must be one value or one for each stage from 0 on, but got "
+            + ", ".join(f"{section}.{name}" for name in given)
         )
-    others = {key: value for key, value in modules.items() if key not in stages}
-    return {**others, "width": tuple(stages[name] for name in names)}
+    others = {name: value for name, value in values.items() if name not in stages}
+    return {**others, key: tuple(stages[name] for name in names)}
 
 
 def problems_of(error: ValidationError, prefix: str = "") -> list[str]:

@@ -17,6 +17,11 @@ class _Norm(StrEnum):
     bn_frozen = "bn_frozen"
 
 
+class _Storage(StrEnum):
+    kmeans = "kmeans"
+    scale = "scale"
+
+
 class _Execution(StrEnum):
     plain = "plain"
     saving = "saving"
@@ -43,6 +48,12 @@ def memory(
         int | None, typer.Option(help="Groups of the modules' first convolution [2].")
     ] = None,
     kernel_size: Annotated[int | None, typer.Option(help="Its kernel size [5].")] = None,
+    frozen_weights: Annotated[
+        _Storage | None, typer.Option(help="How frozen weights are stored [as float32].")
+    ] = None,
+    bits: Annotated[
+        str | None, typer.Option(help="Bits of a frozen weight [8], or one a stage: 4,6,6,8,8,8.")
+    ] = None,
     train_last: Annotated[
         int, typer.Option(help="2 trains the last convolution before the classifier too.")
     ] = 1,
@@ -68,12 +79,17 @@ def memory(
         "optimizer": optimizer,
         "train_last": train_last,
     }
-    modules: dict[str, Any] = {"groups": groups, "kernel_size": kernel_size}
-    if width is not None:
-        modules["width"] = tuple(width.split(",")) if "," in width else width
-    given = {name: value for name, value in modules.items() if value is not None}
-    if given:
-        settings["lite_residual"] = given
+    sections: dict[str, dict[str, Any]] = {
+        "lite_residual": {"width": _by_stage(width), "groups": groups, "kernel_size": kernel_size},
+        "frozen_weights": {
+            "storage": frozen_weights and frozen_weights.value,
+            "bits": _by_stage(bits),
+        },
+    }
+    for section, values in sections.items():
+        given = {name: value for name, value in values.items() if value is not None}
+        if given:
+            settings[section] = given
     numbers = _numbers(FinetuneConfig.parse(settings), classes, lite_residual, measured)
     if as_json:
         typer.echo(json.dumps(numbers, indent=2))
@@ -84,6 +100,11 @@ def memory(
     for name, value in numbers.items():
         table.add_row(name.removesuffix("_bytes").replace("_", " "), f"{value / 1e6:.1f}")
     Console().print(table)
+
+
+def _by_stage(text: str | None) -> str | tuple[str, ...] | None:
+    """Returns the values of `1,0,2`, or the text where it is one value."""
+    return tuple(text.split(",")) if text and "," in text else text
 
 
 def _numbers(

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.forms import MODULES, TRAIN_KEYS
+from orchestrator.spec.forms import FROZEN, MODULES, SECTIONS, TRAIN_KEYS
 from orchestrator.spec.settings import METRICS, SearchSettings
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import find_backbone
@@ -53,6 +53,7 @@ def problems_across(draft: Draft) -> list[str]:
         _datasets,
         _objectives,
         _modules,
+        _frozen_weights,
         _norms,
         _resolutions,
         _last_convolution,
@@ -96,13 +97,26 @@ def _objectives(draft: Draft) -> Iterator[str]:
 
 
 def _modules(draft: Draft) -> Iterator[str]:
-    methods = draft.values("method")
-    with_modules = [name for name, method in METHODS.items() if method.uses_lite_residual]
-    given = MODULES in draft.sections.get("params", {})
-    if given and methods and not set(methods) & set(with_modules):
+    yield from _unused(draft, MODULES, "has lite residual modules")
+
+
+def _frozen_weights(draft: Draft) -> Iterator[str]:
+    yield from _unused(draft, FROZEN, "leaves weights frozen")
+    if FROZEN in draft.sections.get("params", {}) and "plain" in draft.values("execution"):
         yield (
-            f"params.{MODULES}: no method of this sweep ({', '.join(methods)}) has lite residual "
-            f"modules; remove it, or add {' or '.join(with_modules)} to params.method"
+            f"{draft.path('execution')}: must be saving with {FROZEN}, but got plain: stock layers "
+            "have no stored weights"
+        )
+
+
+def _unused(draft: Draft, key: str, what: str) -> Iterator[str]:
+    """Yields a sentence where a section is given that no method of the sweep asks for."""
+    methods = draft.values("method")
+    users = [name for name in METHODS if SECTIONS[key].when({"method": name})]
+    if key in draft.sections.get("params", {}) and methods and not set(methods) & set(users):
+        yield (
+            f"params.{key}: no method of this sweep ({', '.join(methods)}) {what}; remove it, or "
+            f"add {' or '.join(users)} to params.method"
         )
 
 

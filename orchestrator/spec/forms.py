@@ -5,6 +5,7 @@ Each value is checked by the rule of its field in `FinetuneConfig`, so that ther
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,30 +14,65 @@ from pydantic.fields import FieldInfo
 from orchestrator.spec.space import (
     DECIDING,
     Choice,
+    Condition,
     Domain,
     Fixed,
     HasStage,
     Parameter,
     Range,
     SearchSpace,
+    has_frozen_weights,
     has_modules,
 )
 from tinytl.backbones import find_backbone
-from tinytl.config import FinetuneConfig, LiteResidualConfig, Width, problems_of
+from tinytl.config import (
+    STAGED,
+    Bits,
+    FinetuneConfig,
+    FrozenWeightsConfig,
+    LiteResidualConfig,
+    Width,
+    problems_of,
+)
 from tinytl.errors import ConfigError, unknown_name
 from tinytl.methods import find_method
 
-MODULES = "lite_residual"
-WIDTH = f"{MODULES}.width"
+MODULES, FROZEN = "lite_residual", "frozen_weights"
 MOST_VALUES = 100_000  # of a range that can be counted off
 
 _RUN_FIELDS = {
     name: field
     for name, field in FinetuneConfig.model_fields.items()
-    if name not in ("dataset", "seed", MODULES)  # the sweep sets the first two
+    if name not in ("dataset", "seed", MODULES, FROZEN)  # the sweep sets the first two
 }
-_MODULE_FIELDS = LiteResidualConfig.model_fields
-PARAM_KEYS = (*_RUN_FIELDS, MODULES)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Parameters below a key of their own.
+
+    Attributes:
+        fields: By name.
+        when: Whether a trial with the given backbone and method has them.
+        staged: The flat name of the one that may be given for each stage.
+        rule: What holds for its value in one stage.
+    """
+
+    fields: Mapping[str, FieldInfo]
+    when: Condition
+    staged: str
+    rule: Any
+
+
+SECTIONS = {
+    MODULES: Section(
+        LiteResidualConfig.model_fields, has_modules, f"{MODULES}.{STAGED[MODULES]}", Width
+    ),
+    FROZEN: Section(
+        FrozenWeightsConfig.model_fields, has_frozen_weights, f"{FROZEN}.{STAGED[FROZEN]}", Bits
+    ),
+}
+PARAM_KEYS = (*_RUN_FIELDS, *SECTIONS)
 REQUIRED_KEYS = tuple(name for name, field in _RUN_FIELDS.items() if field.is_required())
 TRAIN_KEYS = tuple(name for name in _RUN_FIELDS if name not in REQUIRED_KEYS)
 # raise a ConfigError for a name that is not known
@@ -47,12 +83,11 @@ def _rule(field: FieldInfo) -> Any:
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
-# by flat name; a width is given for one stage at a time
-_RULES: dict[str, Any] = {
-    **{name: _rule(field) for name, field in _RUN_FIELDS.items()},
-    **{f"{MODULES}.{name}": _rule(field) for name, field in _MODULE_FIELDS.items()},
-    WIDTH: Width,
-}
+# by flat name; what may differ between stages is given for one at a time
+_RULES: dict[str, Any] = {name: _rule(field) for name, field in _RUN_FIELDS.items()}
+for _name, _section in SECTIONS.items():
+    _RULES |= {f"{_name}.{field}": _rule(info) for field, info in _section.fields.items()}
+    _RULES[_section.staged] = _section.rule
 
 
 @contextmanager
@@ -115,10 +150,12 @@ def parse_space(params: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
     for name in sorted(names, key=lambda name: name not in DECIDING):
         with collecting(problems):
             parameters.append(Parameter(name, parse_domain(name, params[name], f"params.{name}")))
-    if MODULES in params:
-        backbones = SearchSpace(tuple(parameters)).domain("backbone")
-        modules, found = _parse_modules(params[MODULES], backbones.values() if backbones else ())
-        parameters += modules
+    backbones = SearchSpace(tuple(parameters)).domain("backbone")
+    names = [*(backbones.values() or ())] if backbones else []
+    stages = {name: find_backbone(name).stages for name in names}
+    for key in (key for key in params if key in SECTIONS):
+        found_parameters, found = _parse_section(key, params[key], stages)
+        parameters += found_parameters
         problems += found
     return SearchSpace(tuple(parameters)), problems
 
@@ -145,7 +182,8 @@ def _parse_range(name: str, form: Mapping[str, Any], path: str) -> Range:
             f"{path}: a range needs a parameter that takes any number, but got {dict(form)!r}; "
             "give one value or a list of choices"
         )
-    keys = ("low", "high", "log", "step") + (("per_stage", "stages") if name == WIDTH else ())
+    staged = name in (section.staged for section in SECTIONS.values())
+    keys = ("low", "high", "log", "step") + (("per_stage", "stages") if staged else ())
     problems = [f"{path}: {unknown_name('key', key, keys)}" for key in form if key not in keys]
     bounds = {}
     for key in ("low", "high"):
@@ -198,25 +236,26 @@ def _number_type(rule: Any) -> type | None:
     return next((kind for kind in kinds if kind), None)
 
 
-def _parse_modules(form: Any, backbones: Sequence[str] | None) -> tuple[list[Parameter], list[str]]:
-    path = f"params.{MODULES}"
+def _parse_section(
+    key: str, form: Any, stages: Mapping[str, int]
+) -> tuple[list[Parameter], list[str]]:
+    path, section = f"params.{key}", SECTIONS[key]
     if not isinstance(form, dict):
-        return [], [f"{path}: must be a mapping of {', '.join(_MODULE_FIELDS)}, but got {form!r}"]
+        return [], [f"{path}: must be a mapping of {', '.join(section.fields)}, but got {form!r}"]
     problems = [
-        f"{path}: {unknown_name('key', key, _MODULE_FIELDS)}"
-        for key in form
-        if key not in _MODULE_FIELDS
+        f"{path}: {unknown_name('key', entry, section.fields)}"
+        for entry in form
+        if entry not in section.fields
     ]
     parameters: list[Parameter] = []
-    for key in (key for key in form if key in _MODULE_FIELDS):
-        name = f"{MODULES}.{key}"
+    for entry in (entry for entry in form if entry in section.fields):
+        name = f"{key}.{entry}"
         with collecting(problems):
-            if name == WIDTH and _is_per_stage(form[key]):
-                stages = {name: find_backbone(name).stages for name in backbones or ()}
-                parameters += _parse_stages(form[key], stages)
+            if name == section.staged and _is_per_stage(form[entry]):
+                parameters += _parse_stages(section, form[entry], stages)
             else:
-                domain = parse_domain(name, form[key], f"params.{name}")
-                parameters.append(Parameter(name, domain, has_modules))
+                domain = parse_domain(name, form[entry], f"params.{name}")
+                parameters.append(Parameter(name, domain, section.when))
     return parameters, problems
 
 
@@ -226,12 +265,15 @@ def _is_per_stage(form: Any) -> bool:
     )
 
 
-def _parse_stages(form: dict[Any, Any], stages: Mapping[str, int]) -> list[Parameter]:
-    """Returns the widths of `{stages: [...]}`, or of `{per_stage: ..., 0: ..., 1: ...}`.
+def _parse_stages(
+    section: Section, form: dict[Any, Any], stages: Mapping[str, int]
+) -> list[Parameter]:
+    """Returns the parameters of `{stages: [...]}`, or of `{per_stage: ..., 0: ..., 1: ...}`.
 
     In the second form a stage's own entry goes before `per_stage`.
     """
-    path = f"params.{WIDTH}"
+    name = section.staged
+    path = f"params.{name}"
     count = max(stages.values(), default=0)
     if "stages" in form:
         given = _listed_stages(form, stages, path)
@@ -251,8 +293,9 @@ def _parse_stages(form: dict[Any, Any], stages: Mapping[str, int]) -> list[Param
     parameters = []
     for stage in (stage for stage in range(count) if stage in given):
         with collecting(problems):
-            domain = parse_domain(WIDTH, given[stage], f"{path}.{stage}")
-            parameters.append(Parameter(f"{WIDTH}.{stage}", domain, HasStage(stage)))
+            domain = parse_domain(name, given[stage], f"{path}.{stage}")
+            condition = HasStage(stage, section.when)
+            parameters.append(Parameter(f"{name}.{stage}", domain, condition))
     if problems:
         raise ConfigError(problems)
     return parameters

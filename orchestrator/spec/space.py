@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinytl.backbones import find_backbone
+from tinytl.engine.quantize import leaves_frozen
 from tinytl.methods import METHODS
 
 
@@ -102,15 +103,21 @@ def has_modules(params: Mapping[str, Any]) -> bool:
     return METHODS[params["method"]].uses_lite_residual
 
 
+def has_frozen_weights(params: Mapping[str, Any]) -> bool:
+    """Returns whether the trial's method leaves weights of the backbone frozen."""
+    return leaves_frozen(METHODS[params["method"]])
+
+
 @dataclass(frozen=True)
 class HasStage:
-    """Holds where the method inserts lite residual modules and the backbone has the stage."""
+    """Holds where the trial has the section and the backbone has the stage."""
 
     stage: int
+    has_section: Condition
 
     def __call__(self, params: Mapping[str, Any]) -> bool:
         """Returns whether it holds for a trial with these parameters."""
-        return has_modules(params) and self.stage < find_backbone(params["backbone"]).stages
+        return self.has_section(params) and self.stage < find_backbone(params["backbone"]).stages
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tinytl.backbones import Network
 from tinytl.backbones.shapes import run, without_values
 from tinytl.errors import ConfigError
+from tinytl.nn.quantized import Quantized
 
 FLOAT_BYTES = 4
 FROZEN_WEIGHT_BYTES = 1  # the paper stores frozen weights in 8 bits
@@ -42,6 +43,9 @@ def modeled_bytes(network: Network, resolution: int, batch_size: int) -> int:
     over the layers in the order of execution, of the activations kept for the backward pass, the
     input of the skip connection being held, and the layer's own input and output.
 
+    A weight that is stored as codes counts as these: a byte an element with 8 bits, which is the
+    paper's rule, and less with fewer. Codebooks and scales are left out, as in the paper.
+
     Args:
         network: With its trained parameters marked.
         resolution: Side of the images in pixels.
@@ -53,7 +57,8 @@ def modeled_bytes(network: Network, resolution: int, batch_size: int) -> int:
     parameters = list(network.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     frozen = sum(p.numel() for p in parameters if not p.requires_grad)
-    parameter_bytes = trained * FLOAT_BYTES + frozen * FROZEN_WEIGHT_BYTES
+    codes = sum(m.codes.nbytes for m in network.modules() if isinstance(m, Quantized))
+    parameter_bytes = trained * FLOAT_BYTES + frozen * FROZEN_WEIGHT_BYTES + codes
     return parameter_bytes + batch_size * _peak_bytes_per_sample(network, resolution)
 
 

@@ -1,5 +1,6 @@
 """Convolutions that keep their input only where the gradient of their weight needs it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from tinytl.nn.weight_standardization import standardize, standardize_backward
+
+# stride, padding, dilation, groups
+Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]
 
 
 class WSConv2d(nn.Conv2d):
@@ -19,35 +23,32 @@ class WSConv2d(nn.Conv2d):
 
 
 class _Conv2d(torch.autograd.Function):
-    """Keeps the raw weight (no copy), and the input only if the weight needs a gradient."""
+    """Keeps what its weight is made of (no copy), and the input only if that needs a gradient."""
 
     @staticmethod
     def forward(
         ctx: Any,
         input: Tensor,
-        weight: Tensor,
         bias: Tensor | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        dilation: tuple[int, int],
-        groups: int,
+        geometry: Geometry,
         standardized: bool,
+        dense: Callable[..., Tensor],
+        *stored: Tensor,
     ) -> Tensor:
-        ctx.geometry = stride, padding, dilation, groups
+        ctx.geometry, ctx.standardized, ctx.dense = geometry, standardized, dense
         ctx.input_size = input.shape
-        ctx.standardized = standardized
-        ctx.save_for_backward(input if ctx.needs_input_grad[1] else None, weight)
-        used = standardize(weight) if standardized else weight
-        return F.conv2d(input, used, bias, stride, padding, dilation, groups)
+        ctx.save_for_backward(input if ctx.needs_input_grad[5] else None, *stored)
+        return F.conv2d(input, _used(dense(*stored), standardized), bias, *geometry)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        input, weight = ctx.saved_tensors
+        input, *stored = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
-        needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        needs_input, needs_bias, needs_weight = (ctx.needs_input_grad[i] for i in (0, 1, 5))
         grad_input = grad_weight = grad_bias = None
         if needs_weight:
+            (weight,) = stored
             grad_weight = torch.ops.aten.convolution_backward(
                 grad, input, weight, None, stride, padding, dilation, False, [0, 0], groups,
                 [False, True, False],
@@ -55,18 +56,22 @@ class _Conv2d(torch.autograd.Function):
             if ctx.standardized:
                 grad_weight = standardize_backward(grad_weight, weight)
         if needs_input:
-            used = standardize(weight) if ctx.standardized else weight
+            used = _used(ctx.dense(*stored), ctx.standardized)
             grad_input = _input_gradient(grad, used, ctx.input_size, ctx.geometry)
         if needs_bias:
             grad_bias = grad.sum(dim=(0, 2, 3))
-        return grad_input, grad_weight, grad_bias, None, None, None, None, None
+        return grad_input, grad_bias, None, None, None, grad_weight, *[None] * (len(stored) - 1)
+
+
+def _used(weight: Tensor, standardized: bool) -> Tensor:
+    return standardize(weight) if standardized else weight
 
 
 def _input_gradient(
     grad: Tensor,
     weight: Tensor,
     input_size: torch.Size,
-    geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int], int],
+    geometry: Geometry,
 ) -> Tensor:
     """The transposed convolution, which needs no stand-in for the input that was not kept."""
     stride, padding, dilation, groups = geometry
@@ -91,16 +96,12 @@ class SavingConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns the convolution of `input` [N, C, H, W]."""
-        return _Conv2d.apply(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            _pair(self.padding),
-            self.dilation,
-            self.groups,
-            self.standardized,
-        )
+        geometry = self.stride, _pair(self.padding), self.dilation, self.groups
+        return _Conv2d.apply(input, self.bias, geometry, self.standardized, *self.weight_source())
+
+    def weight_source(self) -> tuple[Callable[..., Tensor] | Tensor, ...]:
+        """Returns a function that makes the weight, before standardization, and its arguments."""
+        return lambda weight: weight, self.weight
 
 
 class SavingWSConv2d(WSConv2d, SavingConv2d):

@@ -1,5 +1,6 @@
 """A linear layer that keeps its input only where the gradient of its weight needs it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,21 +9,32 @@ from torch import Tensor, nn
 
 
 class _Linear(torch.autograd.Function):
+    """Keeps what its weight is made of (no copy), and the input only if that needs a gradient."""
+
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(input if ctx.needs_input_grad[1] else None, weight)
-        return F.linear(input, weight, bias)
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        bias: Tensor | None,
+        dense: Callable[..., Tensor],
+        *stored: Tensor,
+    ) -> Tensor:
+        ctx.dense = dense
+        ctx.save_for_backward(input if ctx.needs_input_grad[3] else None, *stored)
+        return F.linear(input, dense(*stored), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        input, weight = ctx.saved_tensors
-        needs_input, needs_weight, needs_bias = ctx.needs_input_grad
+        input, *stored = ctx.saved_tensors
+        needs_input, needs_bias, needs_weight = (ctx.needs_input_grad[i] for i in (0, 1, 3))
         rows = grad.reshape(-1, grad.shape[-1])
         return (
-            grad @ weight if needs_input else None,
-            rows.T @ input.reshape(-1, input.shape[-1]) if needs_weight else None,
+            grad @ ctx.dense(*stored) if needs_input else None,
             rows.sum(dim=0) if needs_bias else None,
+            None,
+            rows.T @ input.reshape(-1, input.shape[-1]) if needs_weight else None,
+            *[None] * (len(stored) - 1),
         )
 
 
@@ -31,4 +43,8 @@ class SavingLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns `input @ weight.T + bias` for an `input` [..., in_features]."""
-        return _Linear.apply(input, self.weight, self.bias)
+        return _Linear.apply(input, self.bias, *self.weight_source())
+
+    def weight_source(self) -> tuple[Callable[..., Tensor] | Tensor, ...]:
+        """Returns a function that makes the weight, and its arguments."""
+        return lambda weight: weight, self.weight

@@ -1,5 +1,6 @@
 """Assembles the network of a configuration: backbone, weights, modules, method, execution."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tinytl.backbones.weights import (
 )
 from tinytl.config import FinetuneConfig, Norm
 from tinytl.engine.convert import convert
+from tinytl.engine.quantize import Quantization, leaves_frozen, quantize_frozen
 from tinytl.errors import ConfigError, WeightsError
 from tinytl.methods import METHODS, find_method
 
@@ -28,11 +30,13 @@ class Built:
     Attributes:
         network: In training mode.
         weights: What is known of its weights.
+        frozen_weights: How frozen weights are stored, None where all are float32.
         head_replaced: Whether the weights' classifier was left out, having other classes.
     """
 
     network: Network
     weights: WeightsInfo
+    frozen_weights: Quantization | None = None
     head_replaced: bool = False
 
 
@@ -80,6 +84,8 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
             f"train_last: must be 1 for {backbone.name}, but got 2: before its classifier come "
             "convolutions side by side, not one"
         )
+    if config.frozen_weights is not None:
+        problems += _frozen_weights_problems(config, config.frozen_weights.bits)
     if config.lite_residual is not None:
         width = config.lite_residual.width
         if isinstance(width, tuple) and len(width) != backbone.stages:
@@ -95,6 +101,25 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
             )
     if problems:
         raise ConfigError(problems)
+
+
+def _frozen_weights_problems(config: FinetuneConfig, bits: int | tuple[int, ...]) -> Iterator[str]:
+    stages = find_backbone(config.backbone).stages
+    if isinstance(bits, tuple) and len(bits) != stages:
+        yield (
+            f"frozen_weights.bits: {config.backbone} has {stages} stages, but got {len(bits)} "
+            "values"
+        )
+    if config.execution != "saving":
+        yield (
+            f"frozen_weights: needs execution saving, but got {config.execution}, whose layers "
+            "have no stored weights; leave one of the two out"
+        )
+    if not leaves_frozen(find_method(config.method)):
+        yield (
+            f"frozen_weights: the method {config.method} leaves no weights frozen; leave it out, "
+            "or choose another method"
+        )
 
 
 def norm_of(config: FinetuneConfig) -> Norm:
@@ -143,4 +168,8 @@ def build_network(
     method.apply(network, config.train_last)
     if config.execution == "saving":
         convert(network)
-    return Built(network.train(), weights, head_replaced)
+    stored = None
+    if config.frozen_weights is not None:
+        storage, bits = config.frozen_weights.storage, config.frozen_weights.bits
+        stored = quantize_frozen(network, storage=storage, bits=bits)
+    return Built(network.train(), weights, stored, head_replaced)

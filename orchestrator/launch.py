@@ -2,12 +2,14 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from orchestrator.backends import local
@@ -19,13 +21,9 @@ from orchestrator.resources import predicted_peak_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Site, Sweep
 from orchestrator.tracking import Tracker
-from tinytl import builtin
-from tinytl.backbones import find_backbone
-from tinytl.config import FinetuneConfig
-from tinytl.data import load_splits
-from tinytl.engine.build import build_network
+from orchestrator.weights import prepare_weights
+from tinytl.data import Splits, cache_side, cached, dataset_info, load_splits
 from tinytl.errors import ConfigError, TinyTLError, TrainingError
-from tinytl.finetune import EpochReport
 from tinytl.storage import write_atomically
 
 Backend = Literal["ray", "local"]
@@ -46,6 +44,8 @@ class Launch:
         weights: Where to look for weights first.
         backend: `ray`, or `local` for one trial after the other in this process.
         address: Of a running Ray cluster.
+        cache_limit_bytes: The most that the cache of decoded images may keep of a dataset; None for
+            the default.
     """
 
     directory: Path
@@ -54,6 +54,7 @@ class Launch:
     weights: Path | None = None
     backend: Backend = "ray"
     address: str | None = None
+    cache_limit_bytes: int | None = None
 
 
 def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
@@ -99,51 +100,44 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
 
 def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
     problems: list[str] = []
-    classes: dict[str, int] = {}
+    datasets: dict[str, Splits] = {}
     (validation,) = spec.values("validation")
     for dataset in spec.datasets:
         try:
-            splits = load_splits(dataset, how.data, validation=validation)
-            classes[dataset] = len(splits.classes)
+            datasets[dataset] = load_splits(dataset, how.data, validation=validation)
         except TinyTLError as error:
             problems.append(str(error))
-    for backbone, weights in itertools.product(spec.values("backbone"), spec.values("weights")):
-        if weights == builtin.WEIGHTS_NAME:
-            _build_source_model(console)
-        try:
-            _try_weights(backbone, weights, how.weights)
-        except TinyTLError as error:
-            problems.append(str(error))
+    classes = {name: len(splits.classes) for name, splits in datasets.items()}
+    problems += prepare_weights(spec, how.weights, classes.values(), console)
     if problems:
         raise ConfigError(problems)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Site(how.data, how.weights, device, classes, predicted_peak_bytes)
-
-
-def _try_weights(backbone: str, weights: str, directory: Path | None) -> None:
-    """Loads weights into their backbone, as each trial will."""
-    config = FinetuneConfig(
-        dataset="any",
-        backbone=backbone,
-        method="last",
-        resolution=find_backbone(backbone).min_resolution,
-        batch_size=1,
-        weights=weights,
+    if how.address is None:  # else each node builds a cache of its own
+        for splits in datasets.values():
+            _cache_images(spec, splits, how.cache_limit_bytes, console)
+    return Site(
+        data=how.data,
+        weights=how.weights,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        classes=classes,
+        predict=partial(predicted_peak_bytes, weights=how.weights),
+        cache_limit_bytes=how.cache_limit_bytes,
     )
-    build_network(config, classes=2, weights_directory=directory)
 
 
-def _build_source_model(console: Console) -> None:
-    if builtin.weights_path().exists():
-        return
-    epochs = builtin.SOURCE.epochs
-    console.print(f"pre-training the built-in source model, once ({epochs} epochs)")
+def _cache_images(
+    spec: SweepSpec, splits: Splits, limit_bytes: int | None, console: Console
+) -> None:
+    """Decodes the images that trials will share, so that the first of them need not."""
+    resolution, info = max(spec.values("resolution")), dataset_info(splits.name)
+    sides = {cache_side(resolution, info, scale) for scale in spec.values("crop_scale")}
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(f"decoding the images of {splits.name}", total=None)
 
-    def show(report: EpochReport) -> None:
-        loss, seconds = report.metrics["train_loss"], report.metrics["epoch_seconds"]
-        console.print(f"  epoch {report.epoch}/{epochs}: loss {loss:.3f}, {seconds:.0f} s")
+        def on_progress(done: int, total: int) -> None:
+            shown.update(task, completed=done, total=total)
 
-    builtin.build_weights(show)
+        for side in sorted(sides):
+            cached(splits, side=side, limit_bytes=limit_bytes, on_progress=on_progress)
 
 
 def _open(spec: SweepSpec, how: Launch) -> SweepRecord:

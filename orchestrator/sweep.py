@@ -32,6 +32,8 @@ class Site:
         classes: Number of classes of each dataset.
         predict: Returns the `peak_bytes` that a trial will measure, from its configuration, number
             of classes, device and threads.
+        cache_limit_bytes: The most that the cache of decoded images may keep of a dataset; None for
+            the default.
     """
 
     data: Path | None
@@ -39,6 +41,7 @@ class Site:
     device: str
     classes: Mapping[str, int]
     predict: Callable[[FinetuneConfig, int, str, int], int]
+    cache_limit_bytes: int | None = None
 
 
 @dataclass
@@ -304,6 +307,8 @@ class Sweep:
             self.site.device,
             self.spec.search.threads,
             trial.predicted_bytes or 0,
+            max(self.spec.values("resolution")),
+            self.site.cache_limit_bytes,
         )
 
     def _next_study(self) -> str | None:

@@ -23,6 +23,8 @@ class TrialRequest:
         device: Where to train.
         threads: Processors it may use.
         predicted_bytes: The `peak_bytes` it is expected to measure.
+        largest_resolution: Of the sweep's trials, which share the cache of decoded images.
+        cache_limit_bytes: The most that cache may keep of a dataset; None for the default.
     """
 
     trial: str
@@ -33,6 +35,8 @@ class TrialRequest:
     device: str
     threads: int
     predicted_bytes: int
+    largest_resolution: int
+    cache_limit_bytes: int | None
 
 
 def run_trial(request: TrialRequest) -> Iterator[EpochReport]:
@@ -48,6 +52,8 @@ def run_trial(request: TrialRequest) -> Iterator[EpochReport]:
         data=request.data,
         weights=request.weights,
         device=request.device,
+        largest_resolution=request.largest_resolution,
+        cache_limit_bytes=request.cache_limit_bytes,
     )
 
 

@@ -21,6 +21,8 @@ from tinytl.data import (
     Splits,
     Transform,
     batches,
+    cache_side,
+    cached,
     dataset_info,
     load_splits,
     training_transform,
@@ -45,7 +47,9 @@ class EpochReport:
         epoch: Counted from 1.
         metrics: `train_loss`, `val_accuracy` and `val_loss` (where images are held out),
             `step_seconds` (median), `epoch_seconds`, the three memory numbers and the split of
-            `peak_bytes` as `memory.*`; after the last epoch `test_accuracy` and `test_loss` too.
+            `peak_bytes` as `memory.*`, `frozen_weights.error` (where they are stored as codes; see
+            `tinytl.engine.quantize.Quantization`); after the last epoch `test_accuracy` and
+            `test_loss` too.
     """
 
     epoch: int
@@ -59,6 +63,8 @@ def finetune(
     data: Path | None = None,
     weights: Path | None = None,
     device: str | torch.device = "cpu",
+    largest_resolution: int | None = None,
+    cache_limit_bytes: int | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> dict[str, float]:
     """Runs to the end, from the checkpoint in `directory` if there is one.
@@ -71,6 +77,10 @@ def finetune(
         data: Root of the datasets, not needed for those that are built in.
         weights: Where to look for weights first.
         device: Where to train.
+        largest_resolution: Of all runs that share the cache of decoded images; None for this one
+            alone. Images are kept as large as it needs them.
+        cache_limit_bytes: The most that the cache may keep of the dataset, see
+            `tinytl.data.cached`.
         on_epoch: Called after each epoch, when its checkpoint is written.
 
     Returns:
@@ -81,7 +91,15 @@ def finetune(
             finite, or the checkpoint cannot be written.
     """
     metrics: dict[str, float] = {}
-    for report in epochs(config, directory=directory, data=data, weights=weights, device=device):
+    for report in epochs(
+        config,
+        directory=directory,
+        data=data,
+        weights=weights,
+        device=device,
+        largest_resolution=largest_resolution,
+        cache_limit_bytes=cache_limit_bytes,
+    ):
         metrics = report.metrics
         if on_epoch is not None:
             on_epoch(report)
@@ -95,6 +113,8 @@ def epochs(
     data: Path | None = None,
     weights: Path | None = None,
     device: str | torch.device = "cpu",
+    largest_resolution: int | None = None,
+    cache_limit_bytes: int | None = None,
 ) -> Iterator[EpochReport]:
     """Trains epoch by epoch and yields a report after each, when its checkpoint is written.
 
@@ -102,6 +122,7 @@ def epochs(
     are those of `finetune`.
     """
     run = _Run(config, directory, data, weights, torch.device(device))
+    run.cache_images(max(config.resolution, largest_resolution or 0), cache_limit_bytes)
     if run.report is not None:
         yield run.report
     while run.epoch < config.epochs:
@@ -132,6 +153,7 @@ class _Run:
         )
         built = build_network(config, len(self.splits.classes), weights_directory=weights)
         self.network: Network = built.network.to(device)
+        self.frozen_weights = built.frozen_weights
         self.optimizer = make_optimizer(self.network, config)
         self.normalization = Normalization(*built.weights.normalization)
         self.steps_per_epoch = math.ceil(len(self.splits.train) / config.batch_size)
@@ -144,6 +166,12 @@ class _Run:
         self.path = directory / CHECKPOINT
         if self.path.exists():
             self._load()
+
+    def cache_images(self, largest_resolution: int, limit_bytes: int | None) -> None:
+        """Takes the images from the cache, which is built if missing."""
+        info = dataset_info(self.config.dataset)
+        side = cache_side(largest_resolution, info, self.config.crop_scale)
+        self.splits = cached(self.splits, side=side, limit_bytes=limit_bytes)
 
     def train_epoch(self) -> None:
         """Trains on every image once, in an order that depends on seed and epoch only."""
@@ -169,6 +197,8 @@ class _Run:
         if self.epoch == self.config.epochs:
             self.metrics |= self._evaluate(self.splits.test, "test")
         self.metrics |= self._memory_metrics()
+        if self.frozen_weights is not None:
+            self.metrics["frozen_weights.error"] = self.frozen_weights.error
         self.report = EpochReport(self.epoch, dict(self.metrics))
         self._save()
         return self.report

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tinytl.errors import ConfigError
+
 _LINE_WIDTH = 120  # of a log
 
 
@@ -31,6 +33,13 @@ def sweep(
         _Backend, typer.Option(help="local runs one trial after the other, without Ray.")
     ] = _Backend.ray,
     tracking_uri: Annotated[str | None, typer.Option(help="Of an MLflow server.")] = None,
+    cache_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Disk for a dataset's decoded images [20GB, or 1/3 of what is free].",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an earlier sweep.")] = False,
 ) -> None:
     """Search the trade-off between accuracy and measured training memory."""
@@ -43,9 +52,21 @@ def sweep(
         overrides = [*(overrides or []), f"tracking.uri={tracking_uri}"]
     spec = load_spec(file, overrides or (), trials=trials, data=data)
     directory = out or Path("runs") / spec.name
-    how = Launch(directory, resume, data, weights, backend.value, address)
+    limit_bytes = None if cache_limit is None else _bytes("--cache-limit", cache_limit)
+    how = Launch(directory, resume, data, weights, backend.value, address, limit_bytes)
     finished = launch(spec, how, console)
     if not finished:
         console.print("stopped; the same command with --resume goes on", style="yellow")
         raise typer.Exit(130)
     console.print(f"browse it: tinytl ui {directory}", highlight=False, soft_wrap=True)
+
+
+def _bytes(option: str, text: str) -> int:
+    from pydantic_core import PydanticCustomError
+
+    from orchestrator.spec.settings import parse_bytes
+
+    try:
+        return int(parse_bytes(int(text) if text.isdecimal() else text))
+    except PydanticCustomError as error:
+        raise ConfigError(f"{option}: {error.message()}, but got {text!r}") from None

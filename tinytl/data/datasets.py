@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinytl.backbones.weights import cache_directory
 from tinytl.data.catalogue import DATASETS, DatasetInfo
 from tinytl.data.files import open_files
 from tinytl.data.images import Images, Joined, Parts, Splits, Subset
 from tinytl.data.split import draw, hold_out
 from tinytl.errors import ConfigError, DataError, unknown_name
+from tinytl.storage import cache_directory
 
 
 def load_splits(

@@ -174,8 +174,11 @@ def _attributes(tree: Tree, listing: str) -> tuple[tuple[str, ...], list[str], T
         raise tree.damaged(listing, f"it must have {count} images, but has {len(lines) - 1}")
     classes = tuple(lines[0].split())
     images = [line.split(maxsplit=1) for line in lines[1:]]
-    values = " ".join(image[-1] for image in images).split()
-    if len(values) != len(images) * len(classes) or set(values) - {"-1", "1"}:
+    # one character for each attribute, as the file of all celebrities has eight million
+    signs = "".join(image[-1].replace("-1", "-").replace(" ", "") for image in images)
+    values = np.frombuffer(signs.encode(), np.uint8)
+    present = values == ord("1")
+    if len(values) != len(images) * len(classes) or not (present | (values == ord("-"))).all():
         raise tree.damaged(listing, f"an image must have {len(classes)} attributes, each -1 or 1")
-    table = torch.tensor([value == "1" for value in values], dtype=torch.uint8)
-    return classes, [image[0] for image in images], table.view(-1, len(classes))
+    table = torch.from_numpy(present.astype(np.uint8)).view(-1, len(classes))
+    return classes, [image[0] for image in images], table

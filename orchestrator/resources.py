@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 
-from tinytl.backbones.weights import cache_directory
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network, norm_of
 from tinytl.engine.measure import measure
 from tinytl.engine.threads import using_threads
-from tinytl.storage import write_atomically
+from tinytl.storage import cache_directory, write_atomically
 
 SMALLEST_CLASS_BYTES = 2**29
 # decoded images of a batch on their way into the network, and the evaluation's
@@ -34,7 +33,14 @@ _SHAPE = (
 )
 
 
-def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str, threads: int) -> int:
+def predicted_peak_bytes(
+    config: FinetuneConfig,
+    classes: int,
+    device: str,
+    threads: int,
+    *,
+    weights: Path | None = None,
+) -> int:
     """Returns the `peak_bytes` that a trial of this configuration will measure.
 
     One training step of the same shapes is measured, once: the number is kept in the cache
@@ -45,6 +51,7 @@ def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str, thre
         classes: Outputs of its classifier.
         device: Where trials run.
         threads: Processors of each trial; kernels' scratch memory depends on them.
+        weights: Where to look first for the files of specialized networks.
     """
     shape = config.model_dump(include=set(_SHAPE)) | {
         "norm": norm_of(config),
@@ -53,13 +60,13 @@ def predicted_peak_bytes(config: FinetuneConfig, classes: int, device: str, thre
         "threads": threads,
         "torch": torch.__version__,
     }
-    return _cached(shape, lambda: _measured_peak_bytes(config, classes, device, threads))
 
+    def measured() -> int:
+        with using_threads(threads), torch.random.fork_rng():
+            built = build_network(config, classes, weights_directory=weights, pretrained=False)
+            return measure(built.network.to(device), config).peak_bytes
 
-def _measured_peak_bytes(config: FinetuneConfig, classes: int, device: str, threads: int) -> int:
-    with using_threads(threads), torch.random.fork_rng():
-        network = build_network(config, classes, pretrained=False).network.to(device)
-        return measure(network, config).peak_bytes
+    return _cached(shape, measured)
 
 
 @lru_cache(maxsize=1)

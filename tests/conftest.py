@@ -1,6 +1,9 @@
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -42,7 +45,29 @@ def no_network() -> Iterator[None]:
     """What would be downloaded fails at once, in subprocesses too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("https_proxy", "http://127.0.0.1:9")
+        patch.setenv("no_proxy", "127.0.0.1")
         yield
+
+
+@pytest.fixture
+def host_directory(tmp_path: Path) -> Path:
+    """The files that `host` serves."""
+    directory = tmp_path / "host"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def host(host_directory: Path) -> Iterator[str]:
+    """Where files can be downloaded from."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(host_directory))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 @pytest.fixture

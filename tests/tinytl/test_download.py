@@ -80,8 +80,7 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def server() -> Iterator[Server]:
     served = Server()
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(served))
     http.handle_error = lambda *args: None  # clients that are killed are part of the tests

@@ -1,9 +1,5 @@
 """Where a weights file is looked for, and what is said where it cannot be had."""
 
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,22 +14,7 @@ DEAD = "http://127.0.0.1:9"
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TINYTL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "cache" / "weights"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[str]:
-    """Serves `tmp_path / "host"`."""
-    (tmp_path / "host").mkdir()
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "host"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def test_directories_are_looked_through_in_order(
@@ -51,16 +32,18 @@ def test_directories_are_looked_through_in_order(
         find_weights(f"nowhere/{FILE}", "proxyless_w0.3", None)
 
 
-def test_a_missing_file_is_downloaded_once(tmp_path: Path, cache: Path, host: str) -> None:
+def test_a_missing_file_is_downloaded_once(
+    host: str, host_directory: Path, tmp_path: Path, cache: Path
+) -> None:
     source = Source(file="folder/init", urls=(f"{DEAD}/init", f"{host}/folder/init"))
-    (tmp_path / "host" / "folder").mkdir()
-    (tmp_path / "host" / "folder" / "init").write_bytes(b"weights")
+    (host_directory / "folder").mkdir()
+    (host_directory / "folder" / "init").write_bytes(b"weights")
     seen: list[int] = []
     path = find_file(source, tmp_path / "a", lambda done, total: seen.append(done))
     assert path == cache / "folder" / "init"
     assert path.read_bytes() == b"weights"
     assert seen == [0, len(b"weights")]
-    (tmp_path / "host" / "folder" / "init").unlink()
+    (host_directory / "folder" / "init").unlink()
     assert find_file(source) == path
 
 
@@ -82,9 +65,9 @@ def test_offline_it_is_said_which_file_to_put_where(
 
 
 def test_a_damaged_mirror_is_passed_over(
-    tmp_path: Path, cache: Path, host: str, monkeypatch: pytest.MonkeyPatch
+    host: str, host_directory: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "host" / FILE).write_bytes(b"an error page")
+    (host_directory / FILE).write_bytes(b"an error page")
     info = weights_info("imagenet", "proxyless_w0.3")
     served = type(info)(**{**vars(info), "urls": (f"{host}/{FILE}",)})
     monkeypatch.setitem(WEIGHTS["imagenet"], "proxyless_w0.3", (served,))

@@ -10,7 +10,7 @@ from tinytl.nn.bits import chunks
 
 _ITERATIONS = 50
 # quantiles from which the first codebook is made, for each of its entries
-_QUANTILES = 4
+_QUANTILES = 16
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:

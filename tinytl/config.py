@@ -82,8 +82,8 @@ class FinetuneConfig(_Section):
         dropout: Probability of dropping an input of the classifier.
         crop_scale: Smallest area of a random training crop, as a share of the image; None takes
             the dataset's own.
-        weights: `imagenet`, `rendered_digits` (the built-in task's source model), `random`, or the
-            path of a file.
+        weights: `imagenet`, `imagenet_v2` (torchvision's later ones), `rendered_digits` (the
+            built-in task's source model), `random`, or the path of a file.
         validation: Share of the training images held out for validation, split by class.
         train_images: Use at most this many training images (a stratified draw); None uses all.
         eval_images: Use at most this many images of each evaluation split; None uses all.

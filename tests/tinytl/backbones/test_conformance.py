@@ -136,5 +136,6 @@ def test_state_dicts_round_trip(name: str, norm: str) -> None:
     second = BACKBONES[name].build(norm, 10, 0.0).eval()
     insert_lite_residuals(second, NARROW)
     second.load_state_dict(first.state_dict())
+    assert all(first.own_name(tensor) == tensor for tensor in first.state_dict())
     with torch.no_grad():
         assert torch.equal(first(images), second(images))

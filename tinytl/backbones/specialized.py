@@ -10,8 +10,9 @@ import math
 from functools import partial
 from pathlib import Path
 
+from tinytl.backbones.architecture import Architecture
 from tinytl.backbones.base import BackboneInfo, Network
-from tinytl.backbones.proxyless import Architecture, ProxylessNAS
+from tinytl.backbones.proxyless import ProxylessNAS
 from tinytl.backbones.weights import SPECIALIZED, find_file, specialized_source
 from tinytl.config import Norm
 from tinytl.errors import ConfigError, WeightsError, unknown_name

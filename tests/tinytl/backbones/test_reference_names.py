@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tinytl.backbones import BACKBONES
+from tinytl.backbones.architecture import Architecture
 from tinytl.backbones.insertion import insert_lite_residuals
-from tinytl.backbones.proxyless import Architecture, ProxylessNAS
+from tinytl.backbones.proxyless import ProxylessNAS
 from tinytl.backbones.reference_names import from_reference, to_reference, without_modules
 from tinytl.config import LiteResidualConfig
 

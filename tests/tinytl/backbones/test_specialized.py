@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tinytl.backbones import Network, find_backbone
+from tinytl.backbones.architecture import Architecture
 from tinytl.backbones.insertion import insert_lite_residuals
-from tinytl.backbones.proxyless import Architecture, ProxylessNAS
+from tinytl.backbones.proxyless import ProxylessNAS
 from tinytl.backbones.weights import save_for_reference
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network

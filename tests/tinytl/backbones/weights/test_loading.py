@@ -8,8 +8,9 @@ import torch
 import torchvision
 
 from tinytl.backbones import BACKBONES, Network
+from tinytl.backbones.architecture import Architecture
 from tinytl.backbones.insertion import insert_lite_residuals
-from tinytl.backbones.proxyless import Architecture, ProxylessNAS
+from tinytl.backbones.proxyless import ProxylessNAS
 from tinytl.backbones.reference_names import to_reference
 from tinytl.backbones.weights import (
     HALF,

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from tinytl.errors import StorageError
+from tinytl.errors import StorageError, WeightsError
 from tinytl.storage import write_atomically
 
 
@@ -29,14 +30,28 @@ def load_tensors(path: Path, device: torch.device) -> Any:
     Raises:
         OSError: If the file cannot be opened.
         ValueError: If it is damaged, or holds anything else.
+        WeightsError: If it is a safetensors file, and that package is not installed.
     """
     try:
+        if path.suffix == ".safetensors":
+            return _load_safetensors(path, device)
         with warnings.catch_warnings(action="ignore"):  # of a strange file, which is refused anyway
             return torch.load(path, map_location=device, weights_only=True)
-    except OSError:
+    except (OSError, WeightsError):
         raise
     except Exception:  # damaged bytes raise nearly anything in the unpickler
         raise ValueError("it is damaged, or holds more than tensors and plain values") from None
+
+
+def _load_safetensors(path: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise WeightsError(
+            f"{path} is a safetensors file, which takes the package safetensors to read: "
+            'pip install "tinytl-orchestrator[timm]"'
+        ) from None
+    return load_file(path, device=str(device))
 
 
 def read_tensors(path: Path, device: torch.device) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tinytl.backbones import inception, mobile, proxyless, resnet, specialized
+from tinytl.backbones import inception, mobile, proxyless, resnet, specialized, timm
 from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
 from tinytl.errors import ConfigError, unknown_name
 
@@ -17,7 +17,7 @@ def find_backbone(name: str, directory: Path | None = None) -> BackboneInfo:
     """Returns the backbone of a configuration.
 
     Args:
-        name: One of `BACKBONES`, or `specialized/<dataset>`.
+        name: One of `BACKBONES`, `specialized/<dataset>` or `timm/<model>`.
         directory: Where to look first for the file that describes a specialized network.
 
     Raises:
@@ -25,6 +25,8 @@ def find_backbone(name: str, directory: Path | None = None) -> BackboneInfo:
     """
     if name.startswith(specialized.PREFIX):
         return specialized.find(name, directory)
+    if name.startswith(timm.PREFIX):
+        return timm.find(name)
     if name not in BACKBONES:
         raise ConfigError(unknown_name("backbone", name, BACKBONES))
     return BACKBONES[name]

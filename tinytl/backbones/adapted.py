@@ -91,11 +91,14 @@ def branch_point(path: str, stage: int, main: nn.Module) -> InsertionPoint:
 
 
 def _last_convolution(body: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Returns the last convolution, in the order of definition, and the norm behind it."""
-    modules = list(body.modules())
-    last = max(index for index, module in enumerate(modules) if isinstance(module, nn.Conv2d))
-    norms = (m for m in modules[last:] if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm)))
-    return modules[last], next(norms)
+    """Returns the last norm, in the order of definition, and the convolution before it.
+
+    Some networks end in a convolution behind the pooling that has no norm; it is not meant.
+    """
+    modules = list(reversed(list(body.modules())))
+    last = next(i for i, m in enumerate(modules) if isinstance(m, (nn.BatchNorm2d, nn.GroupNorm)))
+    convolution = next(m for m in modules[last:] if isinstance(m, nn.Conv2d))
+    return convolution, modules[last]
 
 
 def _use_norm(body: nn.Module, norm: Norm) -> None:

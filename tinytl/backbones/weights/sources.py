@@ -1,7 +1,7 @@
 """Which pre-trained weights there are, where their files come from, and what belongs to them.
 
 The input normalization and the kind of norm layers belong to the weights, not to the dataset.
-torchvision's addresses, digests and normalizations are read from its own tables.
+torchvision's and timm's addresses, digests and normalizations are read from their own tables.
 """
 
 import difflib
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torchvision.models import get_model_weights
 
+from tinytl.backbones import timm
 from tinytl.config import Norm
 from tinytl.errors import WeightsError
 
@@ -217,6 +218,28 @@ WEIGHTS: dict[str, dict[str, tuple[WeightsInfo, ...]]] = {
 RANDOM = WeightsInfo(file="", norm="gn_ws", normalization=HALF)
 
 
+def weights_of(backbone: str) -> dict[str, tuple[WeightsInfo, ...]]:
+    """Returns a backbone's weights by their name in configurations."""
+    if backbone.startswith(timm.PREFIX):
+        return _timm(backbone)
+    return {name: known[backbone] for name, known in WEIGHTS.items() if backbone in known}
+
+
+def _timm(backbone: str) -> dict[str, tuple[WeightsInfo, ...]]:
+    found = timm.pretrained(backbone)
+    if found is None:
+        return {}
+    info = WeightsInfo(
+        file=found.file,
+        urls=(found.url,),
+        digest=_digest_in(found.url),
+        norm="bn_frozen",
+        normalization=(found.mean, found.std),
+        resolution=found.resolution,
+    )
+    return {"imagenet": (info,)}
+
+
 def weights_info(weights: str, backbone: str, norm: Norm | None = None) -> WeightsInfo:
     """Returns what is known of the weights, without reading them.
 
@@ -230,9 +253,11 @@ def weights_info(weights: str, backbone: str, norm: Norm | None = None) -> Weigh
     """
     if weights == "random":
         return RANDOM
-    known = WEIGHTS.get(weights, {}).get(backbone, ())
+    named = weights_of(backbone)
+    known = named.get(weights, ())
     if weights not in WEIGHTS:
-        files = (info for infos in WEIGHTS.values() for each in infos.values() for info in each)
+        tables = (*(each for infos in WEIGHTS.values() for each in infos.values()), *named.values())
+        files = (info for each in tables for info in each)
         known = tuple(info for info in files if Path(weights).match(info.file))
     if not known:
         raise WeightsError(_no_such_weights(weights, backbone))
@@ -240,10 +265,9 @@ def weights_info(weights: str, backbone: str, norm: Norm | None = None) -> Weigh
 
 
 def _no_such_weights(weights: str, backbone: str) -> str:
-    choices = [name for name, infos in WEIGHTS.items() if backbone in infos]
     text = (
         f"there are no weights {weights!r} for backbone {backbone!r}: choose one of "
-        f"{', '.join([*choices, 'random'])}, or the path of a file with a known name"
+        f"{', '.join([*weights_of(backbone), 'random'])}, or the path of a file with a known name"
     )
     near = difflib.get_close_matches(backbone, WEIGHTS.get(weights, ()))
     return f"{text}; there are {weights!r} weights for {', '.join(near)}" if near else text

@@ -1,0 +1,281 @@
+"""timm's networks of inverted bottlenecks, through the optional extra `timm`.
+
+`timm/<model>` is one of its EfficientNets, MobileNets and their kin: MNASNet, FBNet, MixNet,
+TinyNet, HardCoRe-NAS and so on; `timm/<model>.<tag>` names one of several weights. What timm puts
+into one layer (a norm with its activation, a convolution with padding as in TensorFlow) becomes
+two, so that each can be replaced, counted and saved; names in its state dicts are mapped.
+"""
+
+import difflib
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinytl.backbones.adapted import AdaptedNetwork, Layout
+from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
+from tinytl.config import Norm
+from tinytl.errors import ConfigError
+
+PREFIX = "timm/"
+# timm's modules whose networks are made of these blocks
+FAMILIES = ("efficientnet", "mobilenetv3", "hardcorenas")
+HEAD = "classifier"
+# one pixel more than the strides' product leaves 2 x 2 to the last lite residual's pooling
+MIN_RESOLUTION = 33
+TRACED_RESOLUTION = 256  # every stride divides it
+
+
+class SamePadding(nn.Module):
+    """Zeros around a map, so that a convolution gives `ceil(size / stride)` as in TensorFlow.
+
+    Where their number is odd, the bottom and the right get one more.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.reach = [
+            dilation * (size - 1) + 1
+            for size, dilation in zip(convolution.kernel_size, convolution.dilation, strict=True)
+        ]
+        self.stride = convolution.stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns the padded `input` [N, C, H, W]."""
+        padding: list[int] = []
+        for size, reach, stride in zip(input.shape[2:], self.reach, self.stride, strict=True):
+            total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+            padding = [total // 2, total - total // 2, *padding]  # the last axis comes first
+        return F.pad(input, padding)
+
+
+class InvertedBlock(nn.Module):
+    """One of timm's blocks as a main branch, and the skip connection around it."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.has_skip: bool = block.has_skip
+        block.has_skip = False
+        self.main = block
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns the block's output [N, C, H', W']."""
+        output = self.main(input)
+        return output.add_(input) if self.has_skip else output
+
+
+# what methods can treat and the count of memory knows
+_LAYERS = (
+    *(nn.Conv2d, nn.BatchNorm2d, nn.Linear, nn.Dropout, nn.Identity, nn.Flatten, SamePadding),
+    *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Hardsigmoid),
+    *(nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+)
+
+
+@lru_cache
+def find(name: str) -> BackboneInfo:
+    """Returns the backbone `timm/<model>` or `timm/<model>.<tag>`; nothing is downloaded.
+
+    Raises:
+        ConfigError: If timm is not installed, has no such model, or the model is not made of
+            inverted bottlenecks and layers that are supported.
+    """
+    model = _known_model(name)
+    with torch.device("meta"):
+        body, names = _body(model)
+        _check_layers(name, body)
+        points, layers = _traced(body)
+    if not points:
+        raise ConfigError(
+            f"{name} has no inverted bottlenecks, beside which lite residual modules go: choose a "
+            "model that has, such as timm/mobilenetv2_100"
+        )
+    blocks = tuple(n for n, m in body.named_modules() if getattr(m, "has_skip", False))
+    layout = Layout(HEAD, points, blocks, own_name=lambda tensor: _own_name(tensor, names))
+    norms: tuple[Norm, ...] = ("bn_frozen", "gn_ws") if _all_normalized(layers) else ("bn_frozen",)
+
+    def build(norm: Norm, classes: int, dropout: float) -> Network:
+        return AdaptedNetwork(_body(model)[0], layout, norm, classes, dropout)
+
+    return BackboneInfo(name, 1 + points[-1].stage, norms, MIN_RESOLUTION, build)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The weights that timm has for a model.
+
+    Attributes:
+        file: Their name in a directory of weights.
+        url: Where they are downloaded from.
+        mean: Of the input's channels, for values in 0 to 1.
+        std: Standard deviation of these.
+        resolution: Side of the images they were trained on, in pixels.
+    """
+
+    file: str
+    url: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resolution: int
+
+
+def pretrained(name: str) -> Pretrained | None:
+    """Returns the weights of `timm/<model>` or `timm/<model>.<tag>`, None if there are none.
+
+    Raises:
+        ConfigError: If timm is not installed or has no such model.
+    """
+    config = _timm().get_pretrained_cfg(_known_model(name))
+    if config.url:
+        file, url = config.url.rpartition("/")[2], config.url
+    elif config.hf_hub_id:
+        # every model's file is called alike there
+        file = f"{config.hf_hub_id.rpartition('/')[2]}.safetensors"
+        there = config.hf_hub_filename or "model.safetensors"
+        url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{there}"
+    else:
+        return None
+    return Pretrained(file, url, config.mean, config.std, config.input_size[-1])
+
+
+def _timm() -> ModuleType:
+    """Imports timm, of which the library knows nothing as long as nobody asks for its models."""
+    try:
+        import timm.models
+    except ImportError:
+        raise ConfigError(
+            "backbones of timm need the optional extra timm, which is not installed: "
+            'pip install "tinytl-orchestrator[timm]"'
+        ) from None
+    return timm.models
+
+
+def _known_model(name: str) -> str:
+    """Returns timm's name for a backbone's."""
+    models, model = _timm(), name.removeprefix(PREFIX)
+    known = _models()
+    if model in known:
+        return model
+    if models.is_model(model) and "." not in model:
+        raise ConfigError(
+            f"{name} is not made of timm's inverted-residual blocks: choose a model out of its "
+            f"modules {', '.join(FAMILIES)}, such as timm/mobilenetv2_100"
+        )
+    near = difflib.get_close_matches(model, known, n=3)
+    hint = f"; did you mean {' or '.join(PREFIX + match for match in near)}?" if near else ""
+    raise ConfigError(
+        f"unknown backbone {name!r}: choose a model out of timm's modules {', '.join(FAMILIES)}, "
+        f"listed by timm.list_models(module={FAMILIES[0]!r}){hint}"
+    )
+
+
+@lru_cache
+def _models() -> frozenset[str]:
+    """Returns the names of the families' models, without and with the tags of their weights."""
+    listed = _timm().list_models
+    return frozenset(
+        name
+        for family in FAMILIES
+        for tagged in (False, True)
+        for name in listed(module=family, pretrained=tagged)
+    )
+
+
+def _body(model: str) -> tuple[nn.Module, dict[str, str]]:
+    """Returns a model of split layers and blocks, and its modules' names by those in timm."""
+    body = _timm().create_model(model, pretrained=False, drop_rate=0.0, drop_path_rate=0.0)
+    names = {module: name for name, module in body.named_modules()}
+    _split_layers(body)
+    _split_blocks(body)
+    return body, {names[m]: name for name, m in body.named_modules() if m in names}
+
+
+def _split_layers(body: nn.Module) -> None:
+    """Makes stock layers of timm's, in place; their modules stay, so that they can be traced."""
+    from timm.layers import BatchNormAct2d, Conv2dSame, Sigmoid
+
+    for name, module in list(body.named_modules()):
+        if type(module) is BatchNormAct2d:
+            activation = module.act
+            del module.act, module.drop
+            module.__class__ = nn.BatchNorm2d
+            if not isinstance(activation, nn.Identity):
+                split = OrderedDict(norm=module, act=activation)
+                body.set_submodule(name, nn.Sequential(split))
+        elif type(module) is Conv2dSame:
+            module.__class__ = nn.Conv2d
+            split = OrderedDict(pad=SamePadding(module), conv=module)
+            body.set_submodule(name, nn.Sequential(split))
+        elif type(module) is Sigmoid:
+            module.__class__ = nn.Sigmoid
+
+
+def _split_blocks(body: nn.Module) -> None:
+    """Gives the blocks that have an expansion main branches of their own, in place."""
+    from timm.models import _efficientnet_blocks as blocks
+
+    inverted = (blocks.InvertedResidual, blocks.EdgeResidual, blocks.UniversalInvertedResidual)
+    for name, module in list(body.named_modules()):
+        if isinstance(module, inverted):
+            body.set_submodule(name, InvertedBlock(module))
+
+
+def _own_name(tensor: str, names: dict[str, str]) -> str:
+    module, _, attribute = tensor.rpartition(".")
+    return f"{names.get(module, module)}.{attribute}"
+
+
+def _check_layers(name: str, body: nn.Module) -> None:
+    """Refuses layers that cannot be replaced or counted."""
+    head = body.get_submodule(HEAD)
+    for path, module in body.named_modules():
+        is_layer = not list(module.children()) or list(module.parameters(recurse=False))
+        if is_layer and module is not head and type(module) not in _LAYERS:
+            raise ConfigError(
+                f"{name} cannot be used: its layer {path} is a {type(module).__name__}, for which "
+                "there are no rules of memory and norms; choose a model of convolutions, "
+                "BatchNorm and usual activations, such as timm/mobilenetv2_100"
+            )
+
+
+def _traced(body: nn.Module) -> tuple[tuple[InsertionPoint, ...], list[nn.Module]]:
+    """Returns the insertion points and the layers, both in the order of execution.
+
+    A stage starts at each block that has no skip connection. Blocks before the first stage get no
+    module, as the paper's first block.
+    """
+    points: list[InsertionPoint] = []
+    layers: list[nn.Module] = []
+
+    def add_point(
+        name: str, block: InvertedBlock, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
+        stage = (points[-1].stage if points else -1) + (not block.has_skip)
+        if stage >= 0:
+            channels, stride = inputs[0].shape[1], inputs[0].shape[-1] // output.shape[-1]
+            points.append(InsertionPoint(f"{name}.main", stage, channels, output.shape[1], stride))
+
+    for name, module in body.named_modules():
+        if isinstance(module, InvertedBlock):
+            module.register_forward_hook(partial(add_point, name))
+        elif not list(module.children()):
+            module.register_forward_hook(lambda module, inputs, output: layers.append(module))
+    body.eval()(torch.empty(1, 3, TRACED_RESOLUTION, TRACED_RESOLUTION))
+    return tuple(points), layers
+
+
+def _all_normalized(layers: list[nn.Module]) -> bool:
+    """Returns whether a norm comes behind every convolution without a bias."""
+    normalized = False
+    for layer in reversed(layers):
+        if isinstance(layer, nn.Conv2d):
+            if layer.bias is None and not normalized:
+                return False
+        elif not isinstance(layer, (SamePadding, nn.Identity)):
+            normalized = isinstance(layer, nn.BatchNorm2d)
+    return True

@@ -63,6 +63,8 @@ OPTIONS = [
     (["--optimizer", "sgd"], {"optimizer": "sgd"}),
     (["--width", "2"], {"lite_residual": {"width": 2}}),
     (["--width", "1,0,0.5,2"], {"lite_residual": {"width": (1, 0, 0.5, 2)}}),
+    (["--frozen-weights", "scale"], {"frozen_weights": {"storage": "scale"}}),
+    (["--bits", "3,4,5,6"], {"frozen_weights": {"bits": (3, 4, 5, 6)}}),
     (["--groups", "4", "--kernel-size", "3"], {"lite_residual": {"groups": 4, "kernel_size": 3}}),
 ]
 
@@ -122,6 +124,9 @@ WRONG = [
     (["--optimizer", "lion"], ["optimizer: ", "'adam', 'adamw', 'sgd' or 'sgd_momentum'"]),
     (["--width", "wide"], ["lite_residual.width: ", "but got 'wide'"]),
     (["--width", "1,1"], ["lite_residual.width: proxyless_tiny has 4 stages, but got 2 widths"]),
+    (["--bits", "9"], ["frozen_weights.bits: ", "less than or equal to 8, but got '9'"]),
+    (["--bits", "4,4"], ["frozen_weights.bits: proxyless_tiny has 4 stages, but got 2 values"]),
+    (["--bits", "4", "--execution", "plain"], ["frozen_weights: needs execution saving"]),
     (["--kernel-size", "4"], ["lite_residual.kernel_size: ", "1, 3, 5 or 7, but got 4"]),
     (["--groups", "3"], ["lite_residual.groups must divide"]),
     (["--method", "last", "--width", "1"], ["the method last has no lite residual modules"]),

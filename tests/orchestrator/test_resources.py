@@ -39,6 +39,7 @@ def test_the_prediction_is_the_measured_peak_and_is_kept(
 DIFFERENT = [
     {"resolution": 32}, {"batch_size": 8}, {"method": "full"}, {"execution": "plain"},
     {"optimizer": "sgd"}, {"norm": "bn_frozen"}, {"lite_residual": {"width": 2}},
+    {"frozen_weights": {"bits": 4}},
 ]  # fmt: skip
 
 

@@ -57,6 +57,12 @@ BROKEN = [
     ({"lite_residual": {"kernel_size": 4}}, "lite_residual.kernel_size: .* 1, 3, 5 or 7, but"),
     ({"lite_residual": {"init": "zero"}}, "lite_residual.init: .* 'weights' or 'random'"),
     ({"lite_residual": {"size": 1}}, "lite_residual.size: unknown key"),
+    ({"frozen_weights": 8}, "frozen_weights: input should be a valid dictionary"),
+    ({"frozen_weights": {"bits": 1}}, "frozen_weights.bits: .* or equal to 2, but got 1"),
+    ({"frozen_weights": {"bits": 9}}, "frozen_weights.bits: .* or equal to 8, but got 9"),
+    ({"frozen_weights": {"bits": 4.5}}, "frozen_weights.bits: input should be a valid integer"),
+    ({"frozen_weights": {"bits": [4, 1]}}, r"frozen_weights.bits.1: .* to 2, but got 1"),
+    ({"frozen_weights": {"storage": "zip"}}, "frozen_weights.storage: .* 'kmeans' or 'scale'"),
 ]  # fmt: skip
 
 
@@ -125,6 +131,10 @@ FLAT = [
         {f"lite_residual.width.{stage}": stage for stage in range(11)},
         {"lite_residual": {"width": tuple(range(11))}},
     ),
+    (
+        {"frozen_weights.bits.0": 4, "frozen_weights.storage": "scale", "frozen_weights.bits.1": 8},
+        {"frozen_weights": {"storage": "scale", "bits": (4, 8)}},
+    ),
     ({"lite_residual": {"groups": 4}}, {"lite_residual": {"groups": 4}}),
     ({"lite_residual": None}, {"lite_residual": None}),
 ]
@@ -144,6 +154,7 @@ CONFLICTS = [
         {"lite_residual.width": 1, "lite_residual.width.0": 1},
         "but got lite_residual.width, lite_residual.width.0",
     ),
+    ({"frozen_weights.bits.1": 4}, "one for each stage from 0 on, but got frozen_weights.bits.1"),
     ({"a": 1, "a.b": 2}, "a: given as a whole and as a.b; leave one out"),
     ({"a.b": 2, "a": None}, "a: given as a whole and as a.b; leave one out"),
 ]

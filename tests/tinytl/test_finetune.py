@@ -11,8 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tinytl.checkpoint import write_tensors
 from tinytl.config import FinetuneConfig
@@ -109,6 +111,18 @@ def test_reports_hold_what_is_promised_and_the_test_split_comes_last(tmp_path: P
         assert m["peak_bytes"] == sum(m[name] for name in SPLIT)
 
 
+@pytest.mark.parametrize("storage", ["kmeans", "scale"])
+def test_the_error_of_stored_weights_is_reported(storage: str, tmp_path: Path) -> None:
+    errors = []
+    for bits in (8, 4):
+        config = config_of(epochs=1, frozen_weights={"storage": storage, "bits": bits})
+        (report,) = run(config, tmp_path / str(bits))
+        errors.append(report.metrics["frozen_weights.error"])
+        torch.manual_seed(config.seed)
+        assert errors[-1] == build_network(config, 10).frozen_weights.error
+    assert 0 < errors[0] < 0.02 < errors[1] < 0.2
+
+
 def test_without_validation_there_are_no_validation_metrics(tmp_path: Path) -> None:
     *_, last = run(config_of("last", validation=0.0, epochs=2), tmp_path)
     assert not {name for name in last.metrics if name.startswith("val")}
@@ -162,6 +176,7 @@ RUNS = [
     ("full", {"optimizer": "sgd_momentum", "norm": "bn_frozen", "learning_rate": 0.03}),
     ("tinytl-bias", {"optimizer": "adamw", "weight_decay": 0.1, "execution": "plain"}),
     ("last", {"optimizer": "sgd", "label_smoothing": 0.1, "dropout": 0.5}),
+    ("tinytl-lite_residual", {"frozen_weights": {"bits": (3, 4, 5, 6)}}),
 ]
 
 
@@ -187,6 +202,26 @@ def test_a_finished_run_tells_its_last_report_and_trains_no_more(tmp_path: Path)
     before = (tmp_path / CHECKPOINT).stat().st_mtime_ns
     assert run(config_of("last"), tmp_path) == reports[-1:]
     assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == before
+
+
+def test_on_files_the_numbers_do_not_depend_on_what_the_cache_keeps(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(30):
+        path = tmp_path / "photos" / f"class_{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (40 + number, 90 - number, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    config = config_of("last", dataset="photos", train_images=None)
+    settings = {"data": tmp_path, "largest_resolution": 40}
+    kept_nothing, resumed = (
+        epochs(config, directory=tmp_path / name, cache_limit_bytes=0, **settings)
+        for name in ("nothing", "resumed")
+    )
+    next(resumed)
+    expected = untimed(list(kept_nothing))
+    kept = untimed(list(epochs(config, directory=tmp_path / "kept", **settings)))
+    rest = untimed(list(epochs(config, directory=tmp_path / "resumed", **settings)))
+    assert kept == rest == expected
 
 
 def test_seeds_differ_and_the_same_one_repeats(tmp_path: Path) -> None:

@@ -54,6 +54,38 @@ def test_forms_of_the_width(base, form, domains):
     assert found == domains
 
 
+BITS = [
+    ("8", {"frozen_weights.bits": Fixed(8)}),
+    ("[4, 8]", {"frozen_weights.bits": Choice((4, 8))}),
+    ("{low: 2, high: 8}", {"frozen_weights.bits": Range(2, 8)}),
+    ("{per_stage: [4, 6, 8]}", {f"frozen_weights.bits.{i}": Choice((4, 6, 8)) for i in range(6)}),
+    (
+        "{stages: [8, 7, 6, 5, 4, 3]}",
+        {f"frozen_weights.bits.{i}": Fixed(8 - i) for i in range(6)},
+    ),
+]
+
+
+@pytest.mark.parametrize(("form", "domains"), BITS)
+def test_forms_of_the_bits(base, form, domains):
+    spec = load_spec(
+        base, ["frozen_weights.storage=[kmeans, scale]", f"frozen_weights.bits={form}"]
+    )
+    assert spec.space.domain("frozen_weights.storage") == Choice(("kmeans", "scale"))
+    assert {p.name: p.domain for p in spec.space.parameters if ".bits" in p.name} == domains
+    params = spec.space.sample(random.Random(0))
+    config = spec.finetune_config("digits", params).frozen_weights
+    expected = tuple(params[name] for name in domains)
+    assert config.bits == (expected if len(expected) > 1 else expected[0])
+
+
+def test_bits_belong_to_trials_with_frozen_weights(base):
+    methods = "method=[tinytl-lite_residual, last, full]"
+    spec = load_spec(base, [methods, "frozen_weights.bits=[4, 8]"])
+    for params in (spec.space.sample(random.Random(seed)) for seed in range(20)):
+        assert ("frozen_weights.bits" in params) is (params["method"] != "full")
+
+
 BROKEN = [
     # unknown keys
     ("serch.trials=3", "params: unknown parameter 'serch'"),
@@ -123,6 +155,17 @@ BROKEN = [
     ("lite_residual.width={stages: 1}", "params.lite_residual.width.stages: must be a list"),
     ("lite_residual.width.6=1", "params.lite_residual.width.6: unknown stage; the stages of"),
     ("lite_residual.width={0: 1}", "params.lite_residual.width.1: required, but missing"),
+    (
+        "frozen_weights.bits=1",
+        "params.frozen_weights.bits: input should be greater than or equal to 2",
+    ),
+    (
+        "frozen_weights.bits={per_stage: [9]}",
+        "params.frozen_weights.bits.0.0: input should be less",
+    ),
+    ("frozen_weights.bits={stages: [4]}", "params.frozen_weights.bits.stages: must have one entry"),
+    ("frozen_weights.bit=4", "params.frozen_weights: unknown key 'bit'"),
+    ("frozen_weights=4", "params.frozen_weights: must be a mapping of storage, bits, but got 4"),
     ("resolution=[8, 224]", "params.resolution: must be at least"),
     ("resolution={low: 8, high: 224}", "params.resolution: must be at least"),
     ("train.validation=0", "train.validation: must be greater than 0 with sampler random"),
@@ -163,7 +206,12 @@ def test_broken_rule(base, override, sentence, problems):
 
 
 # a second problem that the one override causes as well
-CASCADES = {"method=last", "train.method=last", "lite_residual.width={per_stage: []}"}
+CASCADES = {
+    "method=last",
+    "train.method=last",
+    "lite_residual.width={per_stage: []}",
+    "frozen_weights.bits={per_stage: [9]}",
+}
 
 
 @pytest.mark.parametrize("override", sorted({o for o, _ in BROKEN} - CASCADES))

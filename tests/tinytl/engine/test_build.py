@@ -65,6 +65,18 @@ BROKEN = [
         "lite_residual: the method last has no lite residual modules; leave it out, or choose "
         r"tinytl-lite_residual or tinytl-lite_residual\+bias",
     ),
+    (
+        {"frozen_weights": {"bits": [4, 6]}},
+        "frozen_weights.bits: proxyless_tiny has 4 stages, but got 2 values",
+    ),
+    (
+        {"frozen_weights": {}, "execution": "plain"},
+        "frozen_weights: needs execution saving, but got plain",
+    ),
+    (
+        {"frozen_weights": {}, "method": "full"},
+        "frozen_weights: the method full leaves no weights frozen",
+    ),
 ]
 
 
@@ -173,6 +185,17 @@ def test_normalization_comes_with_the_weights() -> None:
 
     assert normalization("proxyless_w0.25") == HALF
     assert normalization("proxyless_mobile") == IMAGENET
+
+
+# --- frozen weights ---
+
+
+def test_frozen_weights_are_stored_as_the_configuration_says() -> None:
+    stored = build_network(config_of(frozen_weights={"storage": "scale", "bits": (3, 4, 5, 6)}), 10)
+    assert stored.frozen_weights is not None
+    layer = stored.network.get_submodule("features.conv")
+    assert (layer.storage, layer.bits) == ("scale", 6)
+    assert build_network(config_of(), 10).frozen_weights is None
 
 
 # --- weights, from file to network ---

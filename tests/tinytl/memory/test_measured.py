@@ -23,6 +23,7 @@ from tinytl.engine.step import make_optimizer, training_step
 from tinytl.finetune import CHECKPOINT, finetune
 from tinytl.memory.measured import StepMemory, inference_bytes, measure_step
 from tinytl.methods import METHODS
+from tinytl.nn.quantized import Quantized
 
 HERE = Path(__file__).parent
 CASES = [(method, execution) for method in METHODS for execution in ("plain", "saving")]
@@ -56,7 +57,8 @@ def measured() -> dict[tuple[str, str], StepMemory]:
 # --- against a count of malloc ---
 
 SMALL = config_of("tinytl-lite_residual+bias", "saving", resolution=33, batch_size=1)
-COUNTED = [*(config_of(*case) for case in CASES), SMALL]
+STORED = config_of("tinytl-lite_residual+bias", "saving", frozen_weights={"bits": 4})
+COUNTED = [*(config_of(*case) for case in CASES), STORED, SMALL]
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,22 @@ def test_all_that_the_meter_misses_is_a_little_scratch_of_the_kernel_library(
     # group convolution; they do not grow with the batch, so small steps show them
     missed = malloc_peaks[-1] - above_resident(measure(network_of(SMALL), SMALL))
     assert -50_000 < missed < 500_000
+
+
+def test_weights_stored_as_codes_are_dense_for_a_moment_only(
+    measured: dict[tuple[str, str], StepMemory], malloc_peaks: list[int]
+) -> None:
+    whole, memory = measured[STORED.method, "saving"], measure(network_of(STORED), STORED)
+    assert above_resident(memory) == pytest.approx(malloc_peaks[-2], rel=0.01)
+    layers = [m for m in network_of(STORED).modules() if isinstance(m, Quantized)]
+    dense = [4 * layer.shape.numel() for layer in layers]
+    stored = [-(-layer.shape.numel() // 2) + 16 * 4 for layer in layers]  # codes and codebook
+    assert memory.buffers_bytes == sum(stored)
+    assert memory.parameters_bytes == whole.parameters_bytes - sum(dense)
+    assert memory.saved_bytes == whole.saved_bytes
+    # a weight, its codes, a byte each, and what standardizes it
+    at_once = 4 * max(dense)
+    assert memory.peak_bytes <= whole.peak_bytes - sum(dense) + sum(stored) + at_once
 
 
 # --- against sums by hand ---

@@ -11,6 +11,7 @@ from tinytl.backbones import BACKBONES, Network
 from tinytl.backbones.insertion import insert_lite_residuals
 from tinytl.config import LiteResidualConfig
 from tinytl.engine.convert import convert
+from tinytl.engine.quantize import quantize_frozen
 from tinytl.errors import ConfigError
 from tinytl.memory.modeled import modeled_bytes
 from tinytl.methods import METHODS
@@ -127,6 +128,25 @@ def test_a_count_by_hand(
     peak = max(peak_bytes, at_activation, at_classifier)
     assert modeled_bytes(network, 4, 1) == parameter_bytes + peak
     assert modeled_bytes(network, 4, 3) == parameter_bytes + 3 * peak
+
+
+@pytest.mark.parametrize("storage", ["kmeans", "scale"])
+def test_weights_stored_in_8_bits_are_the_papers_case(storage: str) -> None:
+    def counted(bits: int | None) -> int:
+        network = BACKBONES["proxyless_tiny"].build("gn_ws", 10, 0.0)
+        METHODS["tinytl-bias"].apply(network)
+        convert(network)
+        if bits:
+            stored.append(quantize_frozen(network, storage=storage, bits=bits).bits)
+        sizes.append({n: p.numel() for n, p in network.named_parameters()})
+        return modeled_bytes(network, 32, 4)
+
+    stored: list[dict[str, int]] = []
+    sizes: list[dict[str, int]] = []
+    paper = counted(None)
+    assert counted(8) == paper
+    elements = [sizes[0][f"{name}.weight"] for name in stored[0]]
+    assert counted(3) <= paper - sum(n - -(-n * 3 // 8) for n in elements)
 
 
 def test_an_unknown_parametrized_layer_raises_with_its_name() -> None:

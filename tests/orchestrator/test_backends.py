@@ -127,21 +127,47 @@ def test_where_all_trials_fail_the_reasons_are_told(backend: str, tmp_path: Path
     assert re.search(expected, log.getvalue())
 
 
+def write_photos(folder: Path) -> None:
+    for index in range(12):
+        image = folder / f"class_{index % 2}" / f"{index}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * index, 30, 40)).save(image)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_relative_paths_mean_the_same_in_every_process(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for index in range(12):
-        image = tmp_path / "photos" / f"class_{index % 2}" / f"{index}.png"
-        image.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40), (20 * index, 30, 40)).save(image)
+    write_photos(tmp_path / "photos")
     tiny = spec(search={"trials": 1}, train={"train_images": None})
     own = SweepSpec.parse({**tiny.model_dump(), "datasets": ["photos"]}, data=Path("photos"))
     how = Launch(Path("out/run"), data=Path("photos"), weights=Path("none"), backend=backend)
     assert launch(own, how, Console(file=io.StringIO()))
     assert states(tmp_path / "out" / "run") == {"complete": 1}
     assert (tmp_path / "out" / "run" / "trials" / "photos-0000" / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "kept"), [(None, ["decoded-96", "sizes.npy"]), (0, ["sizes.npy"])]
+)
+def test_trials_of_all_resolutions_share_the_cache_within_its_limit(
+    limit_bytes: int | None, kept: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYTL_CACHE", str(tmp_path / "cache"))
+    write_photos(tmp_path / "photos")
+    own = SweepSpec.parse(
+        {**spec(search={"trials": 4}, train={"epochs": 1}).model_dump(), "datasets": ["photos"]},
+        data=tmp_path / "photos",
+    )
+    how = Launch(
+        tmp_path / "run", data=tmp_path / "photos", backend="local", cache_limit_bytes=limit_bytes
+    )
+    assert launch(own, how, Console(file=io.StringIO()))
+    asked = [event for event in events(tmp_path / "run") if isinstance(event, Asked)]
+    assert {event.params["resolution"] for event in asked} == {24, 32}
+    # 32 px / sqrt(0.22), the smallest crop, is 68.2 px
+    assert sorted(path.name for path in (tmp_path / "cache" / "images").glob("*/*")) == kept
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

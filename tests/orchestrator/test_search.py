@@ -29,7 +29,10 @@ def conditional_space(learning_rate=None):
         Parameter("crop_scale", Choice((None, 0.5))),
         Parameter("resolution", Choice((48, 24, 32))),
         Parameter("learning_rate", learning_rate or Range(1e-3, 1e-2, log=True)),
-        *(Parameter(f"lite_residual.width.{i}", Choice((0.0, 1.0)), HasStage(i, has_modules)) for i in range(4)),
+        *(
+            Parameter(f"lite_residual.width.{i}", Choice((0.0, 1.0)), HasStage(i, has_modules))
+            for i in range(4)
+        ),
         Parameter("lite_residual.groups", Range(1, 8, log=True), has_modules),
     )
     return SearchSpace(parameters)

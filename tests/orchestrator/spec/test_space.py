@@ -36,7 +36,10 @@ def space_of(methods, stages_of=("proxyless_tiny",), widths=(0.0, 1.0), extra=()
             Parameter("method", Choice(tuple(methods))),
             Parameter("epochs", Fixed(4)),
             Parameter("batch_size", Choice((4, 8))),
-            *(Parameter(f"lite_residual.width.{i}", Choice(widths), HasStage(i, has_modules)) for i in range(6)),
+            *(
+                Parameter(f"lite_residual.width.{i}", Choice(widths), HasStage(i, has_modules))
+                for i in range(6)
+            ),
             Parameter("lite_residual.groups", Choice((2, 4)), has_modules),
             *extra,
         )

@@ -76,7 +76,8 @@ def test_another_type_of_numbers_reaches_the_dense_weight() -> None:
 @pytest.mark.parametrize("storage", STORAGES)
 def test_shapes_alone_pass_through(storage: str) -> None:
     _, layer = quantized("standardized convolution", storage)
-    assert layer.to("meta")(torch.empty(IMAGES, dtype=torch.float64, device="meta")).shape == (3, 32, 7, 9)
+    images = torch.empty(IMAGES, dtype=torch.float64, device="meta")
+    assert layer.to("meta")(images).shape == (3, 32, 7, 9)
 
 
 # weights of 8 filters, and whether 8 bits and a codebook of 1,024 bytes take less than float32

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tinytl.nn.bits import chunks
@@ -40,8 +41,8 @@ def unpack(packed: Tensor, bits: int, numel: int) -> Tensor:
 
 def _words(packed: Tensor, bits: int) -> Tensor:
     """Returns a 64-bit integer for each eight codes."""
-    used = torch.nn.functional.pad(packed, (0, -packed.numel() % bits)).view(-1, bits)
-    return torch.nn.functional.pad(used, (0, 8 - bits)).view(torch.int64).view(-1)
+    used = F.pad(packed, (0, -packed.numel() % bits)).view(-1, bits)
+    return F.pad(used, (0, 8 - bits)).view(torch.int64).view(-1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _kmeans(values: Tensor, entries: int) -> Tensor:
     if distinct.numel() <= entries:
         surplus = distinct[-1:].expand(entries - distinct.numel())
         return torch.cat([distinct, surplus]).double()
-    sums = torch.nn.functional.pad(values.double().cumsum(0), (1, 0))
+    sums = F.pad(values.double().cumsum(0), (1, 0))
     ends = torch.tensor([0, values.numel()], device=values.device)
     centroids = _first_centroids(values, entries)
     for _ in range(_ITERATIONS):
@@ -107,7 +108,7 @@ def _first_centroids(values: Tensor, entries: int) -> Tensor:
     spans = min(_QUANTILES * entries, values.numel() - 1)
     places = torch.linspace(0, values.numel() - 1, spans + 1, dtype=torch.float64)
     quantiles = values[places.round().long().to(values.device)].double()
-    worth = torch.nn.functional.pad(quantiles.diff().pow(2 / 3).cumsum(0), (1, 0))
+    worth = F.pad(quantiles.diff().pow(2 / 3).cumsum(0), (1, 0))
     steps = torch.arange(entries, dtype=torch.float64, device=values.device) + 0.5
     wanted = worth[-1] * steps / entries
     right = torch.searchsorted(worth, wanted).clamp(1, spans)

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.forms import FROZEN, MODULES, SECTIONS, TRAIN_KEYS
+from orchestrator.spec.rules import FROZEN, MODULES, SECTIONS, TRAIN_KEYS
 from orchestrator.spec.settings import METRICS, SearchSettings
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import find_backbone

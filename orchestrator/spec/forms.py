@@ -3,91 +3,33 @@
 Each value is checked by the rule of its field in `FinetuneConfig`, so that there is one schema.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-
+from orchestrator.spec.rules import (
+    PARAM_KEYS,
+    REQUIRED_KEYS,
+    RULES,
+    RUN_FIELDS,
+    SECTIONS,
+    Section,
+    parse_value,
+)
 from orchestrator.spec.space import (
     DECIDING,
     Choice,
-    Condition,
     Domain,
     Fixed,
     HasStage,
     Parameter,
     Range,
     SearchSpace,
-    has_frozen_weights,
-    has_modules,
 )
 from tinytl.backbones import find_backbone
-from tinytl.config import (
-    STAGED,
-    Bits,
-    FinetuneConfig,
-    FrozenWeightsConfig,
-    LiteResidualConfig,
-    Width,
-    problems_of,
-)
 from tinytl.errors import ConfigError, unknown_name
-from tinytl.methods import find_method
 
-MODULES, FROZEN = "lite_residual", "frozen_weights"
 MOST_VALUES = 100_000  # of a range that can be counted off
-
-_RUN_FIELDS = {
-    name: field
-    for name, field in FinetuneConfig.model_fields.items()
-    if name not in ("dataset", "seed", MODULES, FROZEN)  # the sweep sets the first two
-}
-
-
-@dataclass(frozen=True)
-class Section:
-    """Parameters below a key of their own.
-
-    Attributes:
-        fields: By name.
-        when: Whether a trial with the given backbone and method has them.
-        staged: The flat name of the one that may be given for each stage.
-        rule: What holds for its value in one stage.
-    """
-
-    fields: Mapping[str, FieldInfo]
-    when: Condition
-    staged: str
-    rule: Any
-
-
-SECTIONS = {
-    MODULES: Section(
-        LiteResidualConfig.model_fields, has_modules, f"{MODULES}.{STAGED[MODULES]}", Width
-    ),
-    FROZEN: Section(
-        FrozenWeightsConfig.model_fields, has_frozen_weights, f"{FROZEN}.{STAGED[FROZEN]}", Bits
-    ),
-}
-PARAM_KEYS = (*_RUN_FIELDS, *SECTIONS)
-REQUIRED_KEYS = tuple(name for name, field in _RUN_FIELDS.items() if field.is_required())
-TRAIN_KEYS = tuple(name for name in _RUN_FIELDS if name not in REQUIRED_KEYS)
-# raise a ConfigError for a name that is not known
-_NAMES: dict[str, Callable[[str], Any]] = {"backbone": find_backbone, "method": find_method}
-
-
-def _rule(field: FieldInfo) -> Any:
-    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-
-
-# by flat name; what may differ between stages is given for one at a time
-_RULES: dict[str, Any] = {name: _rule(field) for name, field in _RUN_FIELDS.items()}
-for _name, _section in SECTIONS.items():
-    _RULES |= {f"{_name}.{field}": _rule(info) for field, info in _section.fields.items()}
-    _RULES[_section.staged] = _section.rule
 
 
 @contextmanager
@@ -97,29 +39,6 @@ def collecting(problems: list[str]) -> Iterator[None]:
         yield
     except ConfigError as error:
         problems += error.problems
-
-
-def parse_value(name: str, value: Any, path: str) -> Any:
-    """Returns the value of a parameter as its field holds it.
-
-    Args:
-        name: The parameter's flat name.
-        value: As the sweep file gives it.
-        path: Where the sweep file gives it.
-
-    Raises:
-        ConfigError: If the value breaks the field's rule.
-    """
-    try:
-        value = TypeAdapter(_RULES[name]).validate_python(value, strict=True)
-    except ValidationError as error:
-        raise ConfigError(problems_of(error, f"{path}.")) from None
-    if name in _NAMES:
-        try:
-            _NAMES[name](value)
-        except ConfigError as error:
-            raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from None
-    return value
 
 
 def parse_domain(name: str, form: Any, path: str) -> Domain:
@@ -145,7 +64,7 @@ def parse_space(params: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
     problems += [
         f"params.{key}: required, but missing" for key in REQUIRED_KEYS if key not in params
     ]
-    names = [name for name in params if name in _RUN_FIELDS]
+    names = [name for name in params if name in RUN_FIELDS]
     parameters = []
     for name in sorted(names, key=lambda name: name not in DECIDING):
         with collecting(problems):
@@ -176,7 +95,7 @@ def _parse_choice(name: str, form: Sequence[Any], path: str) -> Choice:
 
 
 def _parse_range(name: str, form: Mapping[str, Any], path: str) -> Range:
-    kind = _number_type(_RULES[name])
+    kind = _number_type(RULES[name])
     if kind is None:
         raise ConfigError(
             f"{path}: a range needs a parameter that takes any number, but got {dict(form)!r}; "

@@ -9,7 +9,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from orchestrator.spec.checks import Draft, problems_across
 from orchestrator.spec.file import dump_yaml, read_sweep_file, with_overrides
-from orchestrator.spec.forms import PARAM_KEYS, TRAIN_KEYS, collecting, parse_space, parse_value
+from orchestrator.spec.forms import collecting, parse_space
+from orchestrator.spec.rules import PARAM_KEYS, TRAIN_KEYS, parse_value
 from orchestrator.spec.settings import Limits, Mode, SearchSettings, Section, Tracking
 from orchestrator.spec.space import Choice, Parameter, SearchSpace
 from tinytl.config import FinetuneConfig, problems_of

@@ -70,14 +70,16 @@ _Load = Callable[[Tensor], list[Tensor]]
 def _inline(
     load: _Load, numbers: Sequence[Tensor], transform: Transform, device: torch.device
 ) -> Generator[Tensor, None, None]:
-    def inputs(part: Tensor) -> Tensor:
-        return transform.inputs([crop.to(device) for crop in load(part)], part)
+    def fill(inputs: Tensor, part: Tensor) -> None:
+        transform.fill(inputs, [crop.to(device) for crop in load(part)], part)
 
     threads = torch.get_num_threads()
     with pool_of(threads) as pool:
         run = pool.map if threads > 1 else map
         for chunk in numbers:
-            yield torch.cat(list(run(inputs, chunk.split(_SLICE))))
+            inputs = _empty(len(chunk), transform, device)
+            list(run(fill, inputs.split(_SLICE), chunk.split(_SLICE)))
+            yield inputs
 
 
 def _loaded(
@@ -92,7 +94,13 @@ def _loaded(
 
     with closing(ahead(packed, numbers, threads=LOADERS, depth=look_ahead)) as loaded:
         for chunk, crops in zip(numbers, loaded, strict=True):
-            yield transform.inputs(crops.on(device), chunk)
+            inputs = _empty(len(chunk), transform, device)
+            transform.fill(inputs, crops.on(device), chunk)
+            yield inputs
+
+
+def _empty(count: int, transform: Transform, device: torch.device) -> Tensor:
+    return torch.empty(count, 3, transform.resolution, transform.resolution, device=device)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What happens to images on their way into the network, in training and in evaluation.
 
 It happens in two steps. `crop` takes what is needed out of one image where that lies; it is cheap.
-`inputs` makes a batch of these crops on the device that trains. Mean and standard deviation belong
+`fill` makes inputs of such crops on the device that trains. Mean and standard deviation belong
 to the weights, so they are asked for, never assumed.
 """
 
@@ -24,6 +24,10 @@ EVALUATED_SHARE = 0.875
 class Transform(Protocol):
     """Turns images into inputs; a pure function of an image and its number in the epoch."""
 
+    @property
+    def resolution(self) -> int:
+        """Side R of the inputs."""
+
     def crop(self, image: Tensor, number: int) -> Tensor:
         """Returns what is needed of the image, uint8 [3, h, w], without a copy.
 
@@ -32,31 +36,35 @@ class Transform(Protocol):
             number: Of the image in the epoch, counted from 0.
         """
 
-    def inputs(self, crops: Sequence[Tensor], numbers: Tensor) -> Tensor:
-        """Returns the crops as inputs of the network, float32 [N, 3, R, R], on their device.
+    def fill(self, inputs: Tensor, crops: Sequence[Tensor], numbers: Tensor) -> None:
+        """Makes inputs of the network.
 
         Args:
-            crops: N results of `crop`, all on one device.
+            inputs: Where they go, float32 [N, 3, R, R].
+            crops: N results of `crop`, on the same device.
             numbers: Their numbers, int64 [N], on the CPU.
         """
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Brings channels of 0 to 1 to mean 0 and deviation 1.
+    """Brings the channels of inputs to mean 0 and deviation 1.
 
     Attributes:
-        mean: Mean of each channel.
+        mean: Mean of each channel, for values in 0 to 1.
         std: Standard deviation of each channel.
     """
 
     mean: Sequence[float]
     std: Sequence[float]
 
-    def apply(self, images: Tensor) -> Tensor:
-        """Normalizes float32 [N, 3, R, R] in place."""
-        mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (self.mean, self.std))
-        return images.sub_(mean.to(images.device)).div_(std.to(images.device))
+    def apply(self, inputs: Tensor) -> None:
+        """Changes float32 [N, 3, R, R] with values in 0 to 255 in place."""
+        mean, std = (
+            torch.tensor(numbers, device=inputs.device).mul_(255).view(3, 1, 1)
+            for numbers in (self.mean, self.std)
+        )
+        inputs.sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)
@@ -83,16 +91,16 @@ class TrainingTransform:
         top, left, box_height, box_width = self.crops.box(number, height, width)
         return image[:, top : top + box_height, left : left + box_width]
 
-    def inputs(self, crops: Sequence[Tensor], numbers: Tensor) -> Tensor:
+    def fill(self, inputs: Tensor, crops: Sequence[Tensor], numbers: Tensor) -> None:
         """Resizes, mirrors, changes colours and normalizes."""
-        images = torch.stack([resize(crop, self.resolution, self.resolution) for crop in crops])
+        images = [resize(crop, self.resolution, self.resolution) for crop in crops]
         if self.flips is not None:
-            mirrored = self.flips[numbers].nonzero().flatten().to(images.device)
-            images[mirrored] = images[mirrored].flip(-1)
-        inputs = images.float().div_(255)
+            flips = self.flips[numbers].tolist()
+            images = [i.flip(-1) if flip else i for i, flip in zip(images, flips, strict=True)]
+        inputs.copy_(torch.stack(images))
         if self.jitter is not None:
             self.jitter.apply(inputs, numbers)
-        return self.normalization.apply(inputs)
+        self.normalization.apply(inputs)
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,10 @@ class EvaluationTransform:
         """Returns the whole image: what is cropped is the resized one."""
         return image
 
-    def inputs(self, crops: Sequence[Tensor], numbers: Tensor) -> Tensor:
+    def fill(self, inputs: Tensor, crops: Sequence[Tensor], numbers: Tensor) -> None:
         """Resizes, takes the middle and normalizes."""
-        images = torch.stack([self._middle(image) for image in crops])
-        return self.normalization.apply(images.float().div_(255))
+        inputs.copy_(torch.stack([self._middle(image) for image in crops]))
+        self.normalization.apply(inputs)
 
     def _middle(self, image: Tensor) -> Tensor:
         side = int(self.resolution / EVALUATED_SHARE)

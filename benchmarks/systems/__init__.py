@@ -1,0 +1,1 @@
+"""Speed and memory of the system, each as a ratio to a peer that runs beside it."""

@@ -1,4 +1,4 @@
-"""The parameters of a sweep file, and the rule of each, which is that of its field in the schema."""
+"""The parameters of a sweep file, each with the rule of its field in the schema."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

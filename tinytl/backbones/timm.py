@@ -8,7 +8,7 @@ two, so that each can be replaced, counted and saved; names in its state dicts a
 
 import difflib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
@@ -26,8 +26,6 @@ PREFIX = "timm/"
 # timm's modules whose networks are made of these blocks
 FAMILIES = ("efficientnet", "mobilenetv3", "hardcorenas")
 HEAD = "classifier"
-# one pixel more than the strides' product leaves 2 x 2 to the last lite residual's pooling
-MIN_RESOLUTION = 33
 TRACED_RESOLUTION = 256  # every stride divides it
 
 
@@ -89,20 +87,23 @@ def find(name: str) -> BackboneInfo:
     with torch.device("meta"):
         body, names = _body(model)
         _check_layers(name, body)
-        points, layers = _traced(body)
-    if not points:
+        trace = _traced(body)
+    if not trace.points:
         raise ConfigError(
             f"{name} has no inverted bottlenecks, beside which lite residual modules go: choose a "
             "model that has, such as timm/mobilenetv2_100"
         )
     blocks = tuple(n for n, m in body.named_modules() if getattr(m, "has_skip", False))
-    layout = Layout(HEAD, points, blocks, own_name=lambda tensor: _own_name(tensor, names))
-    norms: tuple[Norm, ...] = ("bn_frozen", "gn_ws") if _all_normalized(layers) else ("bn_frozen",)
+    layout = Layout(HEAD, tuple(trace.points), blocks, own_name=partial(_own_name, names))
+    norms: tuple[Norm, ...] = ("bn_frozen",)
+    if _all_normalized(trace.layers):
+        norms += ("gn_ws",)
 
     def build(norm: Norm, classes: int, dropout: float) -> Network:
         return AdaptedNetwork(_body(model)[0], layout, norm, classes, dropout)
 
-    return BackboneInfo(name, 1 + points[-1].stage, norms, MIN_RESOLUTION, build)
+    # one pixel more than the stride leaves 2 x 2 to the last lite residual's pooling
+    return BackboneInfo(name, 1 + trace.points[-1].stage, norms, trace.stride + 1, build)
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def _split_blocks(body: nn.Module) -> None:
             body.set_submodule(name, InvertedBlock(module))
 
 
-def _own_name(tensor: str, names: dict[str, str]) -> str:
+def _own_name(names: dict[str, str], tensor: str) -> str:
     module, _, attribute = tensor.rpartition(".")
     return f"{names.get(module, module)}.{attribute}"
 
@@ -243,30 +244,48 @@ def _check_layers(name: str, body: nn.Module) -> None:
             )
 
 
-def _traced(body: nn.Module) -> tuple[tuple[InsertionPoint, ...], list[nn.Module]]:
-    """Returns the insertion points and the layers, both in the order of execution.
+@dataclass
+class _Trace:
+    """What a body does, in the order of execution.
 
-    A stage starts at each block that has no skip connection. Blocks before the first stage get no
-    module, as the paper's first block.
+    Attributes:
+        points: Beside which blocks a lite residual module can go.
+        layers: The layers called.
+        stride: Of the input of the last point to the image.
     """
-    points: list[InsertionPoint] = []
-    layers: list[nn.Module] = []
 
-    def add_point(
-        name: str, block: InvertedBlock, inputs: tuple[Tensor, ...], output: Tensor
+    points: list[InsertionPoint] = field(default_factory=list)
+    layers: list[nn.Module] = field(default_factory=list)
+    stride: int = 1
+
+    def block(
+        self, name: str, block: InvertedBlock, inputs: tuple[Tensor, ...], output: Tensor
     ) -> None:
-        stage = (points[-1].stage if points else -1) + (not block.has_skip)
-        if stage >= 0:
-            channels, stride = inputs[0].shape[1], inputs[0].shape[-1] // output.shape[-1]
-            points.append(InsertionPoint(f"{name}.main", stage, channels, output.shape[1], stride))
+        """Adds the point of a block.
 
+        A stage starts at each block that has no skip connection. Blocks before the first stage get
+        no module, as the paper's first block.
+        """
+        stage = (self.points[-1].stage if self.points else -1) + (not block.has_skip)
+        if stage >= 0:
+            _, channels, _, size = inputs[0].shape
+            stride = size // output.shape[-1]
+            self.points.append(
+                InsertionPoint(f"{name}.main", stage, channels, output.shape[1], stride)
+            )
+            self.stride = TRACED_RESOLUTION // size
+
+
+def _traced(body: nn.Module) -> _Trace:
+    """Runs a body of shapes only."""
+    trace = _Trace()
     for name, module in body.named_modules():
         if isinstance(module, InvertedBlock):
-            module.register_forward_hook(partial(add_point, name))
+            module.register_forward_hook(partial(trace.block, name))
         elif not list(module.children()):
-            module.register_forward_hook(lambda module, inputs, output: layers.append(module))
+            module.register_forward_hook(lambda layer, *_: trace.layers.append(layer))
     body.eval()(torch.empty(1, 3, TRACED_RESOLUTION, TRACED_RESOLUTION))
-    return tuple(points), layers
+    return trace
 
 
 def _all_normalized(layers: list[nn.Module]) -> bool:

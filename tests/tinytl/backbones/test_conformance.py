@@ -1,17 +1,25 @@
-"""Conformance: what is true of every backbone in the registry, with every norm it can have."""
+"""Conformance: what is true of every backbone in the registry, with every norm it can have.
+
+Where timm is installed, of three of its networks too: the smallest of each kind.
+"""
+
+import importlib.util
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from tinytl.backbones import BACKBONES, Network
+from tinytl.backbones import BACKBONES, Network, find_backbone
 from tinytl.backbones.insertion import insert_lite_residuals
 from tinytl.config import LiteResidualConfig
 from tinytl.engine.convert import convert
 from tinytl.methods import METHODS
 from tinytl.nn.lite_residual import WithLiteResidual
 
-CASES = [(name, norm) for name, info in BACKBONES.items() for norm in info.norms]
+OF_TIMM = ("test_efficientnet", "tf_mobilenetv3_small_minimal_100", "mobilenetv4_conv_small_035")
+HAS_TIMM = importlib.util.find_spec("timm") is not None
+NAMES = [*BACKBONES, *(f"timm/{model}" for model in OF_TIMM if HAS_TIMM)]
+CASES = [(name, norm) for name in NAMES for norm in find_backbone(name).norms]
 EACH_CASE = pytest.mark.parametrize(("name", "norm"), CASES)
 METHOD = METHODS["tinytl-lite_residual+bias"]
 NARROW = LiteResidualConfig(width=0.125)  # what holds of wide modules holds of narrow ones, sooner
@@ -19,34 +27,34 @@ NARROW = LiteResidualConfig(width=0.125)  # what holds of wide modules holds of 
 
 def built(name: str, norm: str, *, modules: bool = True) -> Network:
     torch.manual_seed(0)
-    network = BACKBONES[name].build(norm, 10, 0.0)
+    network = find_backbone(name).build(norm, 10, 0.0)
     if modules:
         insert_lite_residuals(network, NARROW)
     return network
 
 
 def images_of(name: str) -> torch.Tensor:
-    smallest = BACKBONES[name].min_resolution
+    smallest = find_backbone(name).min_resolution
     return torch.randn(2, 3, smallest, smallest, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_stages_are_numbered_in_the_order_of_execution(name: str) -> None:
     with torch.device("meta"):
-        network = BACKBONES[name].build("gn_ws", 10, 0.0)
+        network = find_backbone(name).build("gn_ws", 10, 0.0)
     stages = [point.stage for point in network.insertion_points]
     assert stages == sorted(stages)
-    assert set(stages) == set(range(BACKBONES[name].stages))
+    assert set(stages) == set(range(find_backbone(name).stages))
 
 
-INVERTED = [name for name in BACKBONES if not name.startswith(("resnet", "inception"))]
+INVERTED = [name for name in NAMES if not name.startswith(("resnet", "inception"))]
 
 
 @pytest.mark.parametrize("name", INVERTED)
 def test_stages_of_inverted_bottlenecks_start_where_there_is_no_skip_connection(name: str) -> None:
     with torch.device("meta"):
-        network = BACKBONES[name].build("gn_ws", 10, 0.0)
-    for stage in range(BACKBONES[name].stages):
+        network = find_backbone(name).build("gn_ws", 10, 0.0)
+    for stage in range(find_backbone(name).stages):
         blocks = [p.path.rpartition(".")[0] for p in network.insertion_points if p.stage == stage]
         assert [block in network.residual_blocks for block in blocks] == [
             False,
@@ -73,9 +81,9 @@ def test_what_is_declared_of_a_point_is_what_its_main_branch_does(name: str, nor
         assert seen[point.path] == (*channels, same)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_smallest_images_are_the_smallest(name: str) -> None:
-    smallest = BACKBONES[name].min_resolution
+    smallest = find_backbone(name).min_resolution
     with torch.device("meta"):
         network = built(name, "bn_frozen")
         assert network(torch.empty(1, 3, smallest, smallest)).shape == (1, 10)
@@ -133,7 +141,7 @@ def test_a_step_moves_what_is_declared_and_saving_gives_its_gradients(name: str,
 def test_state_dicts_round_trip(name: str, norm: str) -> None:
     first, images = built(name, norm).eval(), images_of(name)
     torch.manual_seed(5)
-    second = BACKBONES[name].build(norm, 10, 0.0).eval()
+    second = find_backbone(name).build(norm, 10, 0.0).eval()
     insert_lite_residuals(second, NARROW)
     second.load_state_dict(first.state_dict())
     assert all(first.own_name(tensor) == tensor for tensor in first.state_dict())

@@ -27,6 +27,7 @@ class Layout:
         ends_in_branches: Whether convolutions side by side come last before the head.
         own_name: The body's name for one of the library's, where they differ; None is what the
             body lacks.
+        sequence: See `tinytl.backbones.base.Network`.
     """
 
     head: str
@@ -34,6 +35,7 @@ class Layout:
     residual_blocks: tuple[str, ...]
     ends_in_branches: bool = False
     own_name: Callable[[str], str | None] = str
+    sequence: tuple[str, ...] = ()
 
 
 class AdaptedNetwork(Network):
@@ -67,6 +69,7 @@ class AdaptedNetwork(Network):
         nn.init.zeros_(self.classifier.bias)
         self.insertion_points = tuple(replace(p, path=f"body.{p.path}") for p in layout.points)
         self.residual_blocks = tuple(f"body.{name}" for name in layout.residual_blocks)
+        self.sequence = tuple(f"body.{name}" for name in layout.sequence)
         self.last_convolution = () if layout.ends_in_branches else _last_convolution(body)
 
     def forward(self, input: Tensor) -> Tensor:

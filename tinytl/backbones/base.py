@@ -54,6 +54,8 @@ class Network(nn.Module):
         residual_blocks: Dotted names of the blocks that hold their input for a skip connection.
         last_convolution: The last convolution before the classifier and its norm; empty where
             several branches end side by side.
+        sequence: Dotted names of modules of which one takes what the one before it returns, from
+            the images to the map whose mean is classified; empty where it is not that simple.
     """
 
     classifier: nn.Linear
@@ -61,6 +63,8 @@ class Network(nn.Module):
     residual_blocks: tuple[str, ...]
     # the modules, not their names, which change where a lite residual module is inserted
     last_convolution: tuple[nn.Module, ...]
+    sequence: tuple[str, ...]
+    dropout: nn.Dropout
 
     @abstractmethod
     def forward(self, input: Tensor) -> Tensor:

@@ -28,12 +28,15 @@ class _Family:
         block: Type of the blocks.
         main: Name of the main branch in a block.
         skip: Name of the attribute that says whether a block has a skip connection.
+        features: Name of the modules that run one after another, if their map's mean is all that
+            the head takes.
     """
 
     head: str
     block: type[nn.Module]
     main: str
     skip: str
+    features: str | None = None
 
     def info(
         self, name: str, stages: int, make: Callable[..., nn.Module], **settings: Any
@@ -59,12 +62,23 @@ class _Family:
             stage += not getattr(block, self.skip)
             points.append(branch_point(f"{name}.{self.main}", stage, main))
         residual = tuple(name for name, block in blocks if getattr(block, self.skip))
-        return Layout(self.head, tuple(points), residual)
+        return Layout(self.head, tuple(points), residual, sequence=self._sequence(body))
+
+    def _sequence(self, body: nn.Module) -> tuple[str, ...]:
+        """Returns the modules of `features`, and those of its stacks of blocks."""
+        if self.features is None:
+            return ()
+        names: list[str] = []
+        for name, module in body.get_submodule(self.features).named_children():
+            path = f"{self.features}.{name}"
+            stack = [inner for inner, m in module.named_children() if isinstance(m, self.block)]
+            names += [f"{path}.{inner}" for inner in stack] if stack else [path]
+        return tuple(names)
 
 
-_V2 = _Family("classifier.1", mobilenetv2.InvertedResidual, "conv", "use_res_connect")
+_V2 = _Family("classifier.1", mobilenetv2.InvertedResidual, "conv", "use_res_connect", "features")
 _V3 = _Family("classifier.3", mobilenetv3.InvertedResidual, "block", "use_res_connect")
-_MNASNET = _Family("classifier.1", mnasnet._InvertedResidual, "layers", "apply_residual")
+_MNASNET = _Family("classifier.1", mnasnet._InvertedResidual, "layers", "apply_residual", "layers")
 _EFFICIENTNET = _Family("classifier.1", efficientnet.MBConv, "block", "use_res_connect")
 _V2_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _MNASNET_WIDTHS = (0.5, 0.75, 1.0, 1.3)

@@ -116,6 +116,11 @@ class ProxylessNAS(Network):
             for index, block in enumerate(architecture.blocks)
             if block is not None and block.shortcut
         )
+        self.sequence = (
+            "stem",
+            *(f"blocks.{i}" for i, b in enumerate(architecture.blocks) if b is not None),
+            "features",
+        )
         self.last_convolution = (self.features.conv, self.features.norm)
         self.apply(_initialize)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from tinytl.nn.weight_standardization import standardize, standardize_backward
+from tinytl.nn.weight_standardization import standardize, standardize_backward_
 
 # stride, padding, dilation, groups
 Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]
@@ -47,6 +47,10 @@ class _Conv2d(torch.autograd.Function):
         stride, padding, dilation, groups = ctx.geometry
         needs_input, needs_bias, needs_weight = (ctx.needs_input_grad[i] for i in (0, 1, 5))
         grad_input = grad_weight = grad_bias = None
+        if needs_input:  # first: the weight as it was used is gone when the weight's gradient comes
+            used = _used(ctx.dense(*stored), ctx.standardized)
+            grad_input = input_gradient(grad, used, ctx.input_size, ctx.geometry)
+            del used
         if needs_weight:
             (weight,) = stored
             grad_weight = torch.ops.aten.convolution_backward(
@@ -54,10 +58,7 @@ class _Conv2d(torch.autograd.Function):
                 [False, True, False],
             )[1]  # fmt: skip
             if ctx.standardized:
-                grad_weight = standardize_backward(grad_weight, weight)
-        if needs_input:
-            used = _used(ctx.dense(*stored), ctx.standardized)
-            grad_input = _input_gradient(grad, used, ctx.input_size, ctx.geometry)
+                grad_weight = standardize_backward_(grad_weight, weight)
         if needs_bias:
             grad_bias = grad.sum(dim=(0, 2, 3))
         return grad_input, grad_bias, None, None, None, grad_weight, *[None] * (len(stored) - 1)
@@ -67,13 +68,20 @@ def _used(weight: Tensor, standardized: bool) -> Tensor:
     return standardize(weight) if standardized else weight
 
 
-def _input_gradient(
+def input_gradient(
     grad: Tensor,
     weight: Tensor,
     input_size: torch.Size,
     geometry: Geometry,
 ) -> Tensor:
-    """The transposed convolution, which needs no stand-in for the input that was not kept."""
+    """Returns the gradient of a convolution's input, of which it needs no more than the size.
+
+    Args:
+        grad: Of the result.
+        weight: As it was used.
+        input_size: Of the input.
+        geometry: Of the convolution.
+    """
     stride, padding, dilation, groups = geometry
     output_padding = [
         input_size[axis + 2]
@@ -102,6 +110,15 @@ class SavingConv2d(nn.Conv2d):
     def weight_source(self) -> tuple[Callable[..., Tensor] | Tensor, ...]:
         """Returns a function that makes the weight, before standardization, and its arguments."""
         return lambda weight: weight, self.weight
+
+    @property
+    def trains_weight(self) -> bool:
+        """Whether the weight needs a gradient."""
+        return self.weight is not None and self.weight.requires_grad
+
+    def part(self, outputs: slice, inputs: slice) -> Tensor:
+        """Returns the weight of some output and input channels, before standardization."""
+        return self.weight.detach()[outputs, inputs]
 
 
 class SavingWSConv2d(WSConv2d, SavingConv2d):

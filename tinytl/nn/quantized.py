@@ -40,6 +40,14 @@ class Quantized(nn.Module):
         function, *stored = self.weight_source()
         return function(*stored)
 
+    def part(self, outputs: slice, inputs: slice) -> Tensor:
+        """Returns the weight of some output and input channels, before standardization."""
+        codes = unpack(self.codes, self.bits, self.shape.numel()).view(self.shape)[outputs, inputs]
+        levels = self.get_buffer(STORAGES[self.storage].levels)
+        if self.storage == "scale":
+            levels = levels[outputs]
+        return STORAGES[self.storage].dequantize(codes.flatten(), levels, self.bits, codes.shape)
+
     def weight_source(self) -> tuple[Callable[..., Tensor], *tuple[Tensor, ...]]:
         """Returns a function that makes the weight, before standardization, and its arguments."""
         levels = self.get_buffer(STORAGES[self.storage].levels)

@@ -13,11 +13,13 @@ def standardize(weight: Tensor) -> Tensor:
         weight: [out, in / groups, k, k].
     """
     deviation, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
-    return (weight - mean) / (deviation + EPS)
+    inverse = 1 / (deviation + EPS)
+    # in one step: the centred weight would be a second copy
+    return torch.addcmul(-mean * inverse, weight, inverse)
 
 
-def standardize_backward(grad: Tensor, weight: Tensor) -> Tensor:
-    """Returns the gradient of the raw `weight`, given that of the standardized one.
+def standardize_backward_(grad: Tensor, weight: Tensor) -> Tensor:
+    """Makes `grad`, of the standardized weight, the gradient of the raw `weight`, in place.
 
     With d the deviation and n the elements of a filter, the derivative of the quotient gives
     grad_w = (g - mean(g)) / (d + eps) - c * sum(g * c) / ((n - 1) * d * (d + eps)^2),
@@ -27,7 +29,8 @@ def standardize_backward(grad: Tensor, weight: Tensor) -> Tensor:
     deviation, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
     centred = weight - mean
     scale = deviation + EPS
-    along = (grad * centred).sum(dim=(1, 2, 3), keepdim=True)
-    shift = centred.mul_(along / ((n - 1) * deviation * scale.square()))
-    result = grad - grad.mean(dim=(1, 2, 3), keepdim=True)
-    return result.div_(scale).sub_(shift)
+    # a product of matrices needs no memory for the products of the elements
+    along = torch.bmm(grad.flatten(1).unsqueeze(1), centred.flatten(1).unsqueeze(2))
+    factor = along.view_as(mean) / ((n - 1) * deviation * scale.square())
+    grad.sub_(grad.mean(dim=(1, 2, 3), keepdim=True)).div_(scale)
+    return grad.sub_(centred.mul_(factor))

@@ -1,0 +1,249 @@
+"""A network as blocks one after another, and the head behind them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tinytl.backbones import Network
+from tinytl.engine.loss import training_loss
+from tinytl.engine.planned.branch import Branch, Stage, Tiles
+from tinytl.engine.planned.layers import ALL, add_gradient
+from tinytl.errors import ConfigError
+from tinytl.nn.conv import SavingConv2d
+from tinytl.nn.lite_residual import LiteResidual, WithLiteResidual
+from tinytl.nn.norm import FrozenBatchNorm2d
+
+
+class Block:
+    """A main branch, the lite residual module beside it, and the skip connection around both."""
+
+    def __init__(self, branch: Branch, lite_residual: LiteResidual | None, *, skip: bool) -> None:
+        self.branch = branch
+        self.lite_residual = lite_residual
+        self.skip = skip
+        self.lite_parameters = (
+            [p for p in lite_residual.parameters() if p.requires_grad] if lite_residual else []
+        )
+        self.parameters = [*branch.parameters, *self.lite_parameters]
+
+    def forward(self, input: Tensor, tile_bytes: int) -> Tensor:
+        """Returns the block's output [N, C', H', W'] for an `input` [N, C, H, W]."""
+        tiles = self.branch.tiles(input, tile_bytes)
+        outputs = (self.branch.forward(input[b], tiles.slabs) for b in tiles.batches(len(input)))
+        output = joined(outputs, len(input))
+        if self.lite_residual is not None:
+            output.add_(self.lite_residual(input, output.shape[2:]))
+        return output.add_(input) if self.skip else output
+
+    def backward(
+        self,
+        input: Tensor,
+        grads: list[Tensor],
+        tile_bytes: int,
+        *,
+        needs_input: bool,
+        complete: Callable[[Sequence[nn.Parameter]], None],
+    ) -> Tensor | None:
+        """Adds the parameters' gradients up, and returns the input's where it is needed.
+
+        Args:
+            input: Of `forward`.
+            grads: The gradient of its result, which is taken out; its memory may become that of the
+                input's gradient.
+            tile_bytes: Of the activations that exist at a time.
+            needs_input: Whether the gradient of the input is needed.
+            complete: Called with parameters to whose gradients this call adds no more.
+        """
+        grad = grads.pop()
+        beside = self._lite_residual_backward(input, grad, needs_input=needs_input)
+        complete(self.lite_parameters)
+        grad_input = None
+        if needs_input:  # the skip connection's share is the gradient itself
+            grad_input = grad if self.skip else beside
+            if grad_input is None:
+                grad_input = torch.zeros_like(input)
+        tiles = self.branch.tiles(input, tile_bytes)
+        for images in tiles.batches(len(input)):
+            of_branch, kept = self.branch.projection_gradient(
+                input[images], grad[images], tiles.slabs
+            )
+            if images.stop >= len(input):
+                del grad
+            part = None if grad_input is None else grad_input[images]
+            if part is not None and self.skip and beside is not None:
+                part.add_(beside[images])
+            self.branch.backward(input[images], of_branch, kept, part, tiles.slabs)
+        complete(self.branch.parameters)
+        return grad_input
+
+    def _lite_residual_backward(
+        self, input: Tensor, grad: Tensor, *, needs_input: bool
+    ) -> Tensor | None:
+        module = self.lite_residual
+        if module is None or not (needs_input or self.lite_parameters):
+            return None
+        input = input.detach().requires_grad_(needs_input)
+        with torch.enable_grad():
+            output = module(input, grad.shape[2:])
+        wanted = [input, *self.lite_parameters] if needs_input else self.lite_parameters
+        grads = list(torch.autograd.grad(output, wanted, grad))
+        beside = grads.pop(0) if needs_input else None
+        for parameter in self.lite_parameters:
+            add_gradient(parameter, ALL, grads.pop(0))
+        return beside
+
+
+def joined(parts: Iterable[Tensor], images: int) -> Tensor:
+    """Returns the parts of a batch of so many images as one tensor; what is whole is not copied."""
+    whole: Tensor | None = None
+    done = 0
+    for part in parts:
+        if len(part) == images:
+            return part
+        if whole is None:
+            whole = part.new_empty(images, *part.shape[1:])
+        whole[done : done + len(part)] = part
+        done += len(part)
+    return cast("Tensor", whole)
+
+
+class Head:
+    """What comes behind the blocks: a stage of its own, the mean of its map, the classifier.
+
+    Args:
+        stage: Convolution, norm, activation.
+        dropout: Before the classifier.
+        classifier: The last layer.
+    """
+
+    def __init__(self, stage: Sequence[Any], dropout: nn.Module, classifier: nn.Linear) -> None:
+        self.stage = Stage.of(*stage)
+        self.dropout, self.classifier = dropout, classifier
+        self.channels: int = stage[0].out_channels
+        self.stage_parameters = [p for m in stage for p in m.parameters() if p.requires_grad]
+        self.parameters = [*self.stage_parameters, *classifier.parameters()]
+
+    def step(
+        self,
+        input: Tensor,
+        labels: Tensor,
+        *,
+        label_smoothing: float,
+        tile_bytes: int,
+        needs_input: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Adds the parameters' gradients up.
+
+        Args:
+            input: What the last block returned, [N, C, H, W].
+            labels: Of the images.
+            label_smoothing: See `tinytl.engine.loss.training_loss`.
+            tile_bytes: Of the activations that exist at a time.
+            needs_input: Whether the gradient of the input is needed.
+
+        Returns:
+            The loss, a scalar, and the gradient of the input where it is needed.
+        """
+        tiles = Tiles.of(
+            images=len(input),
+            channels=self.channels,
+            unit=self.stage.norm.per_group,
+            channel_bytes=input.shape[2:].numel() * input.element_size(),
+            bound=tile_bytes,
+        )
+        parts = [(b, slab) for b in tiles.batches(len(input)) for slab in tiles.slabs]
+        pooled = input.new_empty(len(input), self.channels)
+        for images, slab in parts:
+            output = self.stage.forward(input[images], slab).output
+            torch.mean(output, dim=(2, 3), out=pooled[images, slab])
+        backpropagates = needs_input or bool(self.stage_parameters)
+        pooled.requires_grad_(backpropagates)
+        with torch.enable_grad():
+            logits = self.classifier(self.dropout(pooled))
+            loss = training_loss(logits, labels, label_smoothing)
+        weights = list(self.classifier.parameters())
+        grads = torch.autograd.grad(loss, [*weights, pooled] if backpropagates else weights)
+        for parameter, grad in zip(weights, grads, strict=False):
+            add_gradient(parameter, ALL, grad)
+        if not backpropagates:
+            return loss.detach(), None
+        grad_input = torch.zeros_like(input) if needs_input else None
+        of_pixel = grads[-1] / input.shape[2:].numel()
+        for images, slab in parts:
+            kept = self.stage.forward(input[images], slab)
+            grad = of_pixel[images, slab, None, None].expand(kept.output.shape).contiguous()
+            grad = self.stage.backward_(grad, kept, slab)
+            self.stage.weight.add_gradient(input[images], grad, slab)
+            if grad_input is not None:
+                self.stage.weight.backward_into_(grad_input[images], grad, slab)
+        return loss.detach(), grad_input
+
+
+# what a streamed block is made of
+_PATTERN: tuple[tuple[type[nn.Module], ...], ...] = (
+    (SavingConv2d,),
+    (nn.GroupNorm, FrozenBatchNorm2d),
+    (nn.ReLU, nn.ReLU6),
+    (SavingConv2d,),
+    (nn.GroupNorm, FrozenBatchNorm2d),
+    (nn.ReLU, nn.ReLU6),
+    (SavingConv2d,),
+    (nn.GroupNorm, FrozenBatchNorm2d),
+)
+_STAGE = 3
+
+
+def blocks_of(network: Network) -> tuple[list[Block], Head]:
+    """Returns the blocks of a network, the stem being part of the first, and its head.
+
+    Args:
+        network: Converted by `tinytl.engine.convert`, with its trained parameters marked.
+
+    Raises:
+        ConfigError: If the network is not one of inverted bottlenecks that can be streamed.
+    """
+    if not network.sequence:
+        raise _not_streamed("its blocks do not stand one after another")
+    mains = {point.path.rpartition(".")[0]: point.path for point in network.insertion_points}
+    blocks: list[Block] = []
+    waiting: list[nn.Module] = []
+    for name in network.sequence:
+        main = network.get_submodule(mains.get(name, name))
+        lite_residual = None
+        if isinstance(main, WithLiteResidual):
+            inserted = main
+            main, lite_residual = inserted.main, inserted.lite_residual
+        waiting += _layers(main)
+        if len(waiting) < len(_PATTERN):
+            continue
+        _check(name, waiting, _PATTERN)
+        blocks.append(Block(Branch(waiting), lite_residual, skip=name in network.residual_blocks))
+        waiting = []
+    _check("what follows the last block", waiting, _PATTERN[:_STAGE])
+    return blocks, Head(waiting, network.dropout, network.classifier)
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Returns the layers inside, in the order of definition."""
+    inside = [m for m in module.modules() if next(m.children(), None) is None]
+    return [m for m in inside if not isinstance(m, nn.Identity)]
+
+
+def _check(name: str, layers: list[nn.Module], pattern: Sequence[tuple[type, ...]]) -> None:
+    fits = len(layers) == len(pattern) and all(map(isinstance, layers, pattern))
+    if not fits:
+        found = ", ".join(type(layer).__name__ for layer in layers)
+        raise _not_streamed(f"{name} is made of {found}")
+    first, *others = (layer for layer in layers if isinstance(layer, SavingConv2d))
+    groups = [layer.groups for layer in others[:1]]
+    if first.groups > 1 or any(count != others[0].in_channels for count in groups):
+        raise _not_streamed(f"{name} has no depthwise convolution between two others")
+
+
+def _not_streamed(reason: str) -> ConfigError:
+    return ConfigError(
+        "execution: planned needs a backbone of convolutions, norms and ReLUs in inverted "
+        f"bottlenecks, but {reason}; choose saving"
+    )

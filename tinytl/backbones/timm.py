@@ -1,24 +1,20 @@
 """timm's networks of inverted bottlenecks, through the optional extra `timm`.
 
 `timm/<model>` is one of its EfficientNets, MobileNets and their kin: MNASNet, FBNet, MixNet,
-TinyNet, HardCoRe-NAS and so on; `timm/<model>.<tag>` names one of several weights. What timm puts
-into one layer (a norm with its activation, a convolution with padding as in TensorFlow) becomes
-two, so that each can be replaced, counted and saved; names in its state dicts are mapped.
+TinyNet, HardCoRe-NAS and so on; `timm/<model>.<tag>` names one of several weights.
 """
 
 import difflib
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from types import ModuleType
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinytl.backbones.adapted import AdaptedNetwork, Layout
 from tinytl.backbones.base import BackboneInfo, InsertionPoint, Network
+from tinytl.backbones.timm_body import InvertedBlock, SamePadding, make_body
 from tinytl.config import Norm
 from tinytl.errors import ConfigError
 
@@ -27,45 +23,6 @@ PREFIX = "timm/"
 FAMILIES = ("efficientnet", "mobilenetv3", "hardcorenas")
 HEAD = "classifier"
 TRACED_RESOLUTION = 256  # every stride divides it
-
-
-class SamePadding(nn.Module):
-    """Zeros around a map, so that a convolution gives `ceil(size / stride)` as in TensorFlow.
-
-    Where their number is odd, the bottom and the right get one more.
-    """
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.reach = [
-            dilation * (size - 1) + 1
-            for size, dilation in zip(convolution.kernel_size, convolution.dilation, strict=True)
-        ]
-        self.stride = convolution.stride
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Returns the padded `input` [N, C, H, W]."""
-        padding: list[int] = []
-        for size, reach, stride in zip(input.shape[2:], self.reach, self.stride, strict=True):
-            total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-            padding = [total // 2, total - total // 2, *padding]  # the last axis comes first
-        return F.pad(input, padding)
-
-
-class InvertedBlock(nn.Module):
-    """One of timm's blocks as a main branch, and the skip connection around it."""
-
-    def __init__(self, block: Any) -> None:
-        super().__init__()
-        self.has_skip: bool = block.has_skip
-        block.has_skip = False
-        self.main = block
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Returns the block's output [N, C, H', W']."""
-        output = self.main(input)
-        return output.add_(input) if self.has_skip else output
-
 
 # what methods can treat and the count of memory knows
 _LAYERS = (
@@ -85,7 +42,7 @@ def find(name: str) -> BackboneInfo:
     """
     model = _known_model(name)
     with torch.device("meta"):
-        body, names = _body(model)
+        body, names = make_body(model)
         _check_layers(name, body)
         trace = _traced(body)
     if not trace.points:
@@ -100,7 +57,7 @@ def find(name: str) -> BackboneInfo:
         norms += ("gn_ws",)
 
     def build(norm: Norm, classes: int, dropout: float) -> Network:
-        return AdaptedNetwork(_body(model)[0], layout, norm, classes, dropout)
+        return AdaptedNetwork(make_body(model)[0], layout, norm, classes, dropout)
 
     # one pixel more than the stride leaves 2 x 2 to the last lite residual's pooling
     return BackboneInfo(name, 1 + trace.points[-1].stage, norms, trace.stride + 1, build)
@@ -185,45 +142,6 @@ def _models() -> frozenset[str]:
         for tagged in (False, True)
         for name in listed(module=family, pretrained=tagged)
     )
-
-
-def _body(model: str) -> tuple[nn.Module, dict[str, str]]:
-    """Returns a model of split layers and blocks, and its modules' names by those in timm."""
-    body = _timm().create_model(model, pretrained=False, drop_rate=0.0, drop_path_rate=0.0)
-    names = {module: name for name, module in body.named_modules()}
-    _split_layers(body)
-    _split_blocks(body)
-    return body, {names[m]: name for name, m in body.named_modules() if m in names}
-
-
-def _split_layers(body: nn.Module) -> None:
-    """Makes stock layers of timm's, in place; their modules stay, so that they can be traced."""
-    from timm.layers import BatchNormAct2d, Conv2dSame, Sigmoid
-
-    for name, module in list(body.named_modules()):
-        if type(module) is BatchNormAct2d:
-            activation = module.act
-            del module.act, module.drop
-            module.__class__ = nn.BatchNorm2d
-            if not isinstance(activation, nn.Identity):
-                split = OrderedDict(norm=module, act=activation)
-                body.set_submodule(name, nn.Sequential(split))
-        elif type(module) is Conv2dSame:
-            module.__class__ = nn.Conv2d
-            split = OrderedDict(pad=SamePadding(module), conv=module)
-            body.set_submodule(name, nn.Sequential(split))
-        elif type(module) is Sigmoid:
-            module.__class__ = nn.Sigmoid
-
-
-def _split_blocks(body: nn.Module) -> None:
-    """Gives the blocks that have an expansion main branches of their own, in place."""
-    from timm.models import _efficientnet_blocks as blocks
-
-    inverted = (blocks.InvertedResidual, blocks.EdgeResidual, blocks.UniversalInvertedResidual)
-    for name, module in list(body.named_modules()):
-        if isinstance(module, inverted):
-            body.set_submodule(name, InvertedBlock(module))
 
 
 def _own_name(names: dict[str, str], tensor: str) -> str:

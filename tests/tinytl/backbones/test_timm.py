@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tinytl.backbones import find_backbone
 from tinytl.backbones.insertion import insert_lite_residuals
-from tinytl.backbones.timm import SamePadding
+from tinytl.backbones.timm_body import SamePadding
 from tinytl.backbones.weights import find_weights, load_backbone, read_weights, weights_info
 from tinytl.checkpoint import write_tensors
 from tinytl.config import LiteResidualConfig

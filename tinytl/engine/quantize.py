@@ -12,7 +12,7 @@ from tinytl.errors import ConfigError, unknown_name
 from tinytl.methods import Method
 from tinytl.methods.base import Role
 from tinytl.nn.codes import STORAGES
-from tinytl.nn.quantized import QUANTIZED, quantize
+from tinytl.nn.quantized import QUANTIZED, quantize, used_weight
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def quantize_frozen(
     done: dict[str, int] = {}
     changed = whole = 0.0
     for name, layer_bits in wanted.items():
-        weight = layers[name].get_parameter("weight").detach()
+        weight = used_weight(layers[name])
         layer = quantize(layers[name], storage, layer_bits)
         if layer is None:
             kept[name] = f"it would be no smaller in {layer_bits} bits"

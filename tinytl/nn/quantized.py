@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tinytl.nn.codes import STORAGES, pack, unpack
 from tinytl.nn.conv import SavingConv2d, SavingWSConv2d
 from tinytl.nn.linear import SavingLinear
+from tinytl.nn.weight_standardization import standardize
 
 
 def dense(codes: Tensor, levels: Tensor, storage: str, bits: int, shape: torch.Size) -> Tensor:
@@ -36,12 +37,12 @@ class Quantized(nn.Module):
     shape: torch.Size
 
     def dense(self) -> Tensor:
-        """Returns the weight, before standardization; the layer keeps no reference to it."""
+        """Returns the weight; the layer keeps no reference to it."""
         function, *stored = self.weight_source()
         return function(*stored)
 
     def part(self, outputs: slice, inputs: slice) -> Tensor:
-        """Returns the weight of some output and input channels, before standardization."""
+        """Returns the weight of some output and input channels."""
         codes = unpack(self.codes, self.bits, self.shape.numel()).view(self.shape)[outputs, inputs]
         levels = self.get_buffer(STORAGES[self.storage].levels)
         if self.storage == "scale":
@@ -49,18 +50,14 @@ class Quantized(nn.Module):
         return STORAGES[self.storage].dequantize(codes.flatten(), levels, self.bits, codes.shape)
 
     def weight_source(self) -> tuple[Callable[..., Tensor], *tuple[Tensor, ...]]:
-        """Returns a function that makes the weight, before standardization, and its arguments."""
+        """Returns a function that makes the weight, and its arguments."""
         levels = self.get_buffer(STORAGES[self.storage].levels)
         made = partial(dense, storage=self.storage, bits=self.bits, shape=self.shape)
         return made, self.codes, levels
 
 
 class QuantizedConv2d(Quantized, SavingConv2d):
-    """A convolution with a stored weight."""
-
-
-class QuantizedWSConv2d(Quantized, SavingWSConv2d):
-    """A weight-standardized convolution whose raw weight is stored."""
+    """A convolution with a stored weight; if it was standardized, the weight is so already."""
 
 
 class QuantizedLinear(Quantized, SavingLinear):
@@ -70,9 +67,15 @@ class QuantizedLinear(Quantized, SavingLinear):
 # Exact types, as in `tinytl.engine.convert`.
 QUANTIZED: dict[type[nn.Module], type[Quantized]] = {
     SavingConv2d: QuantizedConv2d,
-    SavingWSConv2d: QuantizedWSConv2d,
+    SavingWSConv2d: QuantizedConv2d,
     SavingLinear: QuantizedLinear,
 }
+
+
+def used_weight(layer: nn.Module) -> Tensor:
+    """Returns the weight with which a saving layer computes, which is a constant where frozen."""
+    weight = layer.get_parameter("weight").detach()
+    return standardize(weight) if isinstance(layer, SavingWSConv2d) else weight
 
 
 def quantize(layer: nn.Module, storage: str, bits: int) -> Quantized | None:
@@ -87,7 +90,7 @@ def quantize(layer: nn.Module, storage: str, bits: int) -> Quantized | None:
         The layer, or None where codes and levels would be no fewer bytes than the weight, and
         nothing was done.
     """
-    weight = layer.get_parameter("weight").detach()
+    weight = used_weight(layer)
     codes, levels = STORAGES[storage].quantize(weight, bits)
     packed = pack(codes, bits)
     if packed.nbytes + levels.nbytes >= weight.nbytes:

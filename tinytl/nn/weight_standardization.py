@@ -1,5 +1,7 @@
 """Weight standardization: each output filter of a convolution gets zero mean and unit deviation."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,10 +14,10 @@ def standardize(weight: Tensor) -> Tensor:
     Args:
         weight: [out, in / groups, k, k].
     """
-    deviation, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
-    inverse = 1 / (deviation + EPS)
-    # in one step: the centred weight would be a second copy
-    return torch.addcmul(-mean * inverse, weight, inverse)
+    centred, divisor = _centred(weight)
+    if torch.is_grad_enabled():
+        return centred / divisor
+    return centred.div_(divisor)
 
 
 def standardize_backward_(grad: Tensor, weight: Tensor) -> Tensor:
@@ -26,11 +28,16 @@ def standardize_backward_(grad: Tensor, weight: Tensor) -> Tensor:
     where c is the centred filter.
     """
     n = weight[0].numel()
-    deviation, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
-    centred = weight - mean
-    scale = deviation + EPS
+    centred, scale = _centred(weight)
     # a product of matrices needs no memory for the products of the elements
     along = torch.bmm(grad.flatten(1).unsqueeze(1), centred.flatten(1).unsqueeze(2))
-    factor = along.view_as(mean) / ((n - 1) * deviation * scale.square())
+    factor = along.view_as(scale) / ((n - 1) * (scale - EPS) * scale.square())
     grad.sub_(grad.mean(dim=(1, 2, 3), keepdim=True)).div_(scale)
     return grad.sub_(centred.mul_(factor))
+
+
+def _centred(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the filters without their means, and what standardization divides them by."""
+    centred = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
+    norm = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
+    return centred, norm / math.sqrt(weight[0].numel() - 1) + EPS  # several times faster than std

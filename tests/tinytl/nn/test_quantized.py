@@ -28,6 +28,8 @@ def quantized(name: str, storage: str, bits: int = 4) -> tuple[nn.Module, Quanti
     result = quantize(layer, storage, bits)
     assert result is layer
     stock.weight.requires_grad_(False).copy_(result.dense())
+    if isinstance(stock, WSConv2d):  # what is stored is standardized already
+        stock.__class__ = nn.Conv2d
     return stock, result
 
 

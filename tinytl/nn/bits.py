@@ -1,14 +1,17 @@
-"""Boolean masks stored as one bit per element."""
+"""Masks stored as one bit per element.
+
+A mask is given and returned as zeros and ones of a floating type: kernels for these are vectorized
+on the CPU, those with a boolean result or operand are not.
+"""
 
 from collections.abc import Iterator
+from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-_CHUNK = 1 << 18  # elements handled at a time, so that no temporary is larger than 2 MB
-# Multiplying eight bytes of 0 or 1, read as one 64-bit integer, by this constant gathers them in
-# the highest byte.
-_GATHER = 0x0102040810204080
+_CHUNK = 1 << 17  # elements handled at a time: they stay in the cache from one pass to the next
 
 
 def chunks(numel: int) -> Iterator[slice]:
@@ -28,28 +31,30 @@ def empty_bits(numel: int, device: torch.device) -> Tensor:
 
 
 def pack(mask: Tensor) -> Tensor:
-    """Packs a flat boolean mask [N] into uint8 [ceil(N / 8)]."""
+    """Packs a flat mask [N] of zeros and ones into uint8 [ceil(N / 8)].
+
+    The first of eight elements becomes the lowest bit.
+    """
     padding = -mask.numel() % 8
     if padding:
-        mask = torch.cat([mask, mask.new_zeros(padding)])
-    words = mask.view(torch.int64) * _GATHER
-    return words.view(torch.uint8)[7::8]
+        mask = F.pad(mask, (0, padding))
+    # sums of powers of two up to 255, exact in every floating type
+    return torch.mv(mask.view(-1, 8), _powers(mask.device, mask.dtype)).to(torch.uint8)
 
 
-def unpack(packed: Tensor, numel: int) -> Tensor:
-    """Returns the boolean mask [numel] that `pack` packed."""
-    values = _table(packed.device).index_select(0, packed.to(torch.int32))
-    return values.view(torch.bool)[:numel]
+def unpack(packed: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
+    """Returns the mask [numel], of this type, that `pack` packed."""
+    rows = _table(packed.device, dtype).index_select(0, packed.to(torch.int32))
+    return rows.view(-1)[:numel]
 
 
-_tables: dict[torch.device, Tensor] = {}
+@cache
+def _powers(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns what each of eight elements counts in a packed byte."""
+    return (2 ** torch.arange(8)).to(device, dtype)
 
 
-def _table(device: torch.device) -> Tensor:
-    """Returns int64 [256]: the eight bytes that each packed byte stands for."""
-    if device not in _tables:
-        byte = torch.arange(256, dtype=torch.int64).unsqueeze(1)
-        # `pack` puts the first of eight elements into the lowest bit
-        bits = (byte >> torch.arange(8)) & 1
-        _tables[device] = bits.to(torch.uint8).view(torch.int64).view(-1).to(device)
-    return _tables[device]
+@cache
+def _table(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns the mask [256, 8] that each packed byte stands for."""
+    return ((torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1).to(device, dtype)

@@ -133,12 +133,14 @@ def test_a_group_norm_before_everything_trained_keeps_nothing() -> None:
     torch.testing.assert_close(layer.bias.grad, torch.full((8,), 3.0 * 7 * 9))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("numel", [1, 7, 8, 9, 1000, (1 << 18) + 3])
-def test_packed_masks_unpack_to_what_they_were(numel: int) -> None:
-    mask = torch.rand(numel) > 0.5
+def test_packed_masks_unpack_to_what_they_were(numel: int, dtype: torch.dtype) -> None:
+    mask = (torch.rand(numel) > 0.5).to(dtype)
     packed = bits.pack(mask)
+    assert packed.dtype == torch.uint8
     assert packed.numel() == -(-numel // 8)
-    assert torch.equal(bits.unpack(packed, numel), mask)
+    assert torch.equal(bits.unpack(packed, numel, dtype), mask)
     # the second way: bit i of byte n is element 8 n + i
     by_hand = [bool(packed[i // 8] >> (i % 8) & 1) for i in range(min(numel, 64))]
     assert by_hand == mask[:64].tolist()

@@ -1,6 +1,7 @@
 """Convolutions that keep their input only where the gradient of their weight needs it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
+from tinytl.nn.norm import SavingBatchNorm2d, batch_norm_scale
 from tinytl.nn.weight_standardization import standardize, standardize_backward_
 
 # stride, padding, dilation, groups
@@ -98,16 +100,31 @@ class SavingConv2d(nn.Conv2d):
     """A convolution that keeps its input only if its weight is trained.
 
     Zero padding given in numbers only; `tinytl.engine.convert` leaves others as they are.
+
+    Attributes:
+        norm: The norm behind it that it computes too, if any. In a tuple, so that it is no module
+            of this one.
     """
 
     standardized = False
+    norm: tuple[SavingBatchNorm2d, ...] = ()
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the convolution of `input` [N, C, H, W]."""
-        geometry = self.stride, _pair(self.padding), self.dilation, self.groups
-        return _Conv2d.apply(input, self.bias, geometry, self.standardized, *self.weight_source())
+        """Returns the convolution of `input` [N, C, H, W], normalized if a norm is folded in."""
+        for norm in self.norm:
+            if self.trains_weight or norm.trains_scale or norm.uses_batch_statistics:
+                return norm.normalize(self._convolution(input, self.bias, *self.weight_source()))
+            function, *stored = self.weight_source()
+            scaled = partial(_scaled, function=function, eps=norm.eps)
+            shift = norm.shift(self.bias)
+            return self._convolution(input, shift, scaled, *stored, norm.weight, norm.running_var)
+        return self._convolution(input, self.bias, *self.weight_source())
 
-    def weight_source(self) -> tuple[Callable[..., Tensor] | Tensor, ...]:
+    def _convolution(self, input: Tensor, bias: Tensor | None, *source: Any) -> Tensor:
+        geometry = self.stride, _pair(self.padding), self.dilation, self.groups
+        return _Conv2d.apply(input, bias, geometry, self.standardized, *source)
+
+    def weight_source(self) -> tuple[Callable[..., Tensor], *tuple[Tensor, ...]]:
         """Returns a function that makes the weight, before standardization, and its arguments."""
         return lambda weight: weight, self.weight
 
@@ -116,9 +133,31 @@ class SavingConv2d(nn.Conv2d):
         """Whether the weight needs a gradient."""
         return self.weight is not None and self.weight.requires_grad
 
+    @property
+    def weight_shape(self) -> torch.Size:
+        """The shape of the weight."""
+        return self.weight.shape
+
     def part(self, outputs: slice, inputs: slice) -> Tensor:
         """Returns the weight of some output and input channels, before standardization."""
         return self.weight.detach()[outputs, inputs]
+
+
+def fold(convolution: SavingConv2d, norm: SavingBatchNorm2d) -> None:
+    """Makes a convolution compute the norm directly behind it, which then returns its input.
+
+    A norm with frozen scale and statistics is a linear map for each channel: its scale goes into
+    the frozen weight where that is used, its shift is a bias. Neither has a result of its own then.
+    Parameters stay where they are; while they or the statistics are trained, convolution and norm
+    are computed one after the other.
+    """
+    convolution.norm, norm.in_convolution = (norm,), True
+
+
+def _scaled(*stored: Any, function: Callable[..., Tensor], eps: float) -> Tensor:
+    """Returns the weight that `function` makes, times the scale of a norm."""
+    *weight, scale, variance = stored
+    return function(*weight) * batch_norm_scale(scale, variance, eps).view(-1, 1, 1, 1)
 
 
 class SavingWSConv2d(WSConv2d, SavingConv2d):

@@ -1,5 +1,7 @@
 """Saving layers compute what their stock twins do, and keep what they say."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -13,13 +15,20 @@ from tinytl.nn.weight_standardization import standardize, standardize_backward_
 IMAGES = (3, 8, 7, 9)
 
 
-def frozen_batch_norm(channels: int) -> FrozenBatchNorm2d:
-    norm = FrozenBatchNorm2d(channels)
+def randomized(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.5, 2.0)
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
     return norm
+
+
+def frozen_batch_norm(channels: int, **options: bool) -> nn.BatchNorm2d:
+    return randomized(FrozenBatchNorm2d(channels, **options))
+
+
+def batch_norm(channels: int, **options: bool) -> nn.BatchNorm2d:
+    return randomized(nn.BatchNorm2d(channels, **options))
 
 
 def random_group_norm(channels: int) -> nn.GroupNorm:
@@ -40,6 +49,11 @@ CASES = {
     "standardized strided depthwise": lambda: WSConv2d(8, 8, 3, stride=2, padding=1, groups=8),
     "group norm": lambda: random_group_norm(8),
     "frozen batch norm": lambda: frozen_batch_norm(8),
+    "frozen batch norm without scale and bias": lambda: frozen_batch_norm(8, affine=False),
+    "batch norm in evaluation mode": lambda: batch_norm(8).eval(),
+    "batch norm in evaluation mode without scale": lambda: batch_norm(8, affine=False).eval(),
+    "batch norm in training mode": lambda: batch_norm(8),
+    "batch norm without running statistics": lambda: nn.BatchNorm2d(8, track_running_stats=False),
     "relu": lambda: nn.ReLU(),
     "relu6": lambda: nn.ReLU6(),
     "average pooling": lambda: nn.AvgPool2d(2),
@@ -104,6 +118,9 @@ KEPT = [
     ("trained standardized convolution", lambda: WSConv2d(8, 16, 3), {torch.float32: ELEMENTS}),
     ("frozen batch norm", lambda: frozen(frozen_batch_norm(8)), {}),
     ("trained batch norm", lambda: frozen_batch_norm(8), {torch.float32: ELEMENTS}),
+    ("stock batch norm, evaluation", lambda: frozen(batch_norm(8)).eval(), {}),
+    # its statistics depend on the input: mean and deviation of each channel
+    ("stock batch norm, training", lambda: frozen(batch_norm(8)), {torch.float32: ELEMENTS + 16}),
     # exact, although the scale is frozen: input, and a mean and a deviation for each group
     ("frozen group norm", lambda: frozen(random_group_norm(8)), {torch.float32: ELEMENTS + 6}),
     ("relu6", nn.ReLU6, {torch.uint8: ELEMENTS // 8}),
@@ -131,6 +148,19 @@ def test_a_group_norm_before_everything_trained_keeps_nothing() -> None:
     torch.testing.assert_close(output, expected)
     output.sum().backward()
     torch.testing.assert_close(layer.bias.grad, torch.full((8,), 3.0 * 7 * 9))
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_batch_norm_in_training_mode_counts_its_batches(momentum: float | None) -> None:
+    stock = randomized(nn.BatchNorm2d(8, momentum=momentum))
+    twin = copy.deepcopy(stock)
+    convert(twin)
+    for mode in (True, True, False):
+        input = torch.randn(IMAGES)
+        torch.testing.assert_close(twin.train(mode)(input), stock.train(mode)(input))
+    assert twin.num_batches_tracked == 2
+    for name, value in stock.state_dict().items():
+        torch.testing.assert_close(twin.state_dict()[name], value, msg=name)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
@@ -176,11 +206,15 @@ def test_weight_standardization_backward_is_autograds() -> None:
 
 NOT_CONVERTED = [
     (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding"),
+    (nn.Conv2d(2, 2, 3, padding=1, padding_mode="replicate"), "padding"),
+    (nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), "padding"),
+    (WSConv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding"),
     (nn.Conv2d(2, 2, 3, padding="same"), "padding"),
+    (nn.Conv2d(2, 2, 3, padding="valid"), "padding"),
     (nn.GroupNorm(1, 2, affine=False), "scale"),
     (nn.AvgPool2d(3, stride=2), "tile"),
     (nn.AvgPool2d(2, ceil_mode=True), "tile"),
-    (nn.BatchNorm2d(2), "no saving twin"),
+    (nn.BatchNorm1d(2), "no saving twin"),
     (nn.Sigmoid(), "no saving twin"),
 ]
 

@@ -22,7 +22,7 @@ STAGED = {"lite_residual": "width", "frozen_weights": "bits"}
 Norm = Literal["gn_ws", "bn_frozen"]
 Execution = Literal["plain", "saving"]
 TrainLast = Literal[1, 2]
-Optimizer = Literal["adam", "adamw", "sgd", "sgd_momentum"]
+Optimizer = Literal["adam", "adam8bit", "adamw", "sgd", "sgd_momentum"]
 
 
 class _Section(BaseModel):
@@ -76,7 +76,7 @@ class FinetuneConfig(_Section):
         train_last: 2 trains the last convolution before the classifier and its norm too.
         learning_rate: Initial learning rate, annealed to zero along a half cosine.
         epochs: Passes over the training images.
-        optimizer: `sgd_momentum` is SGD with momentum 0.9.
+        optimizer: `adam8bit` is Adam with moments in 8 bits, `sgd_momentum` SGD with momentum 0.9.
         weight_decay: Decoupled for adamw, L2 for the others.
         label_smoothing: Share of the target's probability spread over all classes.
         dropout: Probability of dropping an input of the classifier.

@@ -37,7 +37,9 @@ def memory(
     execution: Annotated[
         _Execution, typer.Option(help="plain is stock PyTorch.")
     ] = _Execution.saving,
-    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd or sgd_momentum.")] = "adam",
+    optimizer: Annotated[
+        str, typer.Option(help="adam, adam8bit, adamw, sgd or sgd_momentum.")
+    ] = "adam",
     lite_residual: Annotated[
         bool, typer.Option("--lite-residual", help="Insert the modules for every method.")
     ] = False,

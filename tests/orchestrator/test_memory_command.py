@@ -121,7 +121,7 @@ WRONG = [
     (["--method", "bias"], ["unknown method 'bias'", "choose one of"]),
     (["--resolution", "8"], ["resolution: proxyless_tiny takes images of at least 17 pixels"]),
     (["--batch-size", "0"], ["batch_size: ", "but got 0"]),
-    (["--optimizer", "lion"], ["optimizer: ", "'adam', 'adamw', 'sgd' or 'sgd_momentum'"]),
+    (["--optimizer", "lion"], ["optimizer: ", "'adam', 'adam8bit', 'adamw', 'sgd' or "]),
     (["--width", "wide"], ["lite_residual.width: ", "but got 'wide'"]),
     (["--width", "1,1"], ["lite_residual.width: proxyless_tiny has 4 stages, but got 2 widths"]),
     (["--bits", "9"], ["frozen_weights.bits: ", "less than or equal to 8, but got '9'"]),

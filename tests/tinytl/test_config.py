@@ -33,7 +33,10 @@ BROKEN = [
     ({"batch_size": 8.5}, "batch_size: input should be a valid integer"),
     ({"norm": "bn"}, "norm: input should be 'gn_ws' or 'bn_frozen', but got 'bn'"),
     ({"execution": "fast"}, "execution: input should be 'plain' or 'saving', but got 'fast'"),
-    ({"optimizer": "lion"}, "optimizer: input should be 'adam', 'adamw', 'sgd' or 'sgd_momentum'"),
+    (
+        {"optimizer": "lion"},
+        "optimizer: input should be 'adam', 'adam8bit', 'adamw', 'sgd' or 'sgd_momentum'",
+    ),
     ({"learning_rate": 0}, "learning_rate: input should be greater than 0, but got 0"),
     ({"learning_rate": 11}, "learning_rate: input should be less than or equal to 10, but got 11"),
     ({"learning_rate": math.nan}, "learning_rate: .* but got nan"),

@@ -7,19 +7,26 @@ from torch import Tensor
 
 from tinytl.backbones import Network
 from tinytl.config import FinetuneConfig
+from tinytl.engine.adam8bit import Adam8bit
 from tinytl.engine.loss import training_loss
 
 
 def make_optimizer(network: Network, config: FinetuneConfig) -> torch.optim.Optimizer:
-    """Returns the configuration's optimizer over the trained parameters."""
+    """Returns the configuration's optimizer over the trained parameters.
+
+    Its updates need no temporary tensors of the parameters' size, and it leaves parameters without
+    a gradient alone.
+    """
     trained = [p for p in network.parameters() if p.requires_grad]
     rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "adam8bit":
+        return Adam8bit(trained, lr=rate, weight_decay=decay)
     if config.optimizer == "adam":
-        return torch.optim.Adam(trained, lr=rate, weight_decay=decay)
+        return torch.optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
     momentum = 0.9 if config.optimizer == "sgd_momentum" else 0.0
-    return torch.optim.SGD(trained, lr=rate, weight_decay=decay, momentum=momentum)
+    return torch.optim.SGD(trained, lr=rate, weight_decay=decay, momentum=momentum, fused=True)
 
 
 def cosine_rate(initial: float, step: int, steps: int) -> float:

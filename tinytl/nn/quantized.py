@@ -41,6 +41,11 @@ class Quantized(nn.Module):
         function, *stored = self.weight_source()
         return function(*stored)
 
+    @property
+    def weight_shape(self) -> torch.Size:
+        """The shape of the weight."""
+        return self.shape
+
     def part(self, outputs: slice, inputs: slice) -> Tensor:
         """Returns the weight of some output and input channels."""
         codes = unpack(self.codes, self.bits, self.shape.numel()).view(self.shape)[outputs, inputs]

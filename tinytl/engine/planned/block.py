@@ -66,9 +66,11 @@ class Block:
                 grad_input = torch.zeros_like(input)
         tiles = self.branch.tiles(input, tile_bytes)
         for images in tiles.batches(len(input)):
-            of_branch, kept = self.branch.projection_gradient(
-                input[images], grad[images], tiles.slabs
+            of_output = grad[images].clone() if self.skip else grad[images]
+            of_branch, kept = self.branch.projection_gradient_(
+                input[images], of_output, tiles.slabs
             )
+            del of_output
             if images.stop >= len(input):
                 del grad
             part = None if grad_input is None else grad_input[images]
@@ -146,7 +148,7 @@ class Head:
         Returns:
             The loss, a scalar, and the gradient of the input where it is needed.
         """
-        tiles = Tiles.of(
+        tiles = Tiles.of_channels(
             images=len(input),
             channels=self.channels,
             unit=self.stage.norm.per_group,

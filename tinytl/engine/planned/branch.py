@@ -29,8 +29,10 @@ class Tiles:
     slabs: tuple[slice, ...]
 
     @classmethod
-    def of(cls, *, images: int, channels: int, unit: int, channel_bytes: int, bound: int) -> Self:
-        """Returns tiles of about `bound` bytes: whole images if one fits, else slabs of one image.
+    def of_channels(
+        cls, *, images: int, channels: int, unit: int, channel_bytes: int, bound: int
+    ) -> Self:
+        """Returns tiles of about `bound` bytes: slabs of all images, or of fewer if need be.
 
         Args:
             images: In the batch.
@@ -39,12 +41,22 @@ class Tiles:
             channel_bytes: Of one channel of one image.
             bound: Bytes of a tile; a unit of one image may be more.
         """
+        together = max(1, min(images, bound // (unit * channel_bytes)))
+        count = max(1, bound // (together * unit * channel_bytes)) * unit
+        starts = range(0, channels, count)
+        return cls(together, tuple(slice(start, min(start + count, channels)) for start in starts))
+
+    @classmethod
+    def of_images(
+        cls, *, images: int, channels: int, unit: int, channel_bytes: int, bound: int
+    ) -> Self:
+        """Returns tiles of whole images where one fits, else as `of_channels`."""
         fitting = bound // (channels * channel_bytes)
         if fitting:
             return cls(min(fitting, images), (slice(0, channels),))
-        count = max(1, bound // (unit * channel_bytes)) * unit
-        starts = range(0, channels, count)
-        return cls(1, tuple(slice(start, min(start + count, channels)) for start in starts))
+        return cls.of_channels(
+            images=images, channels=channels, unit=unit, channel_bytes=channel_bytes, bound=bound
+        )
 
     def batches(self, images: int) -> list[slice]:
         """Returns the images that are computed together."""
@@ -103,12 +115,15 @@ class Branch:
         self.project, self.norm = SlabWeight(layers[6]), SlabNorm(layers[7])
         self.channels: int = layers[3].out_channels
         self.unit = math.lcm(self.expand.norm.per_group, self.depthwise.norm.per_group)
+        self.dense_bytes = 4 * max(self.expand.weight.numel, self.project.numel)
         self.parameters = [p for layer in layers for p in layer.parameters() if p.requires_grad]
 
     def tiles(self, input: Tensor, tile_bytes: int) -> Tiles:
         """Returns how the activations are cut for an `input` [N, C, H, W]."""
         height, width = self.expand.weight.output_size(input)
-        return Tiles.of(
+        # with whole images nothing is computed twice in a backward pass, but all weights are dense
+        cut = Tiles.of_images if self.dense_bytes <= tile_bytes else Tiles.of_channels
+        return cut(
             images=len(input),
             channels=self.channels,
             unit=self.unit,
@@ -121,14 +136,14 @@ class Branch:
         projected, _ = self._projected(input, slabs)
         return self.norm.forward(projected, ALL)[0]
 
-    def projection_gradient(
+    def projection_gradient_(
         self, input: Tensor, grad: Tensor, slabs: Sequence[slice]
     ) -> tuple[Tensor, list[Kept]]:
         """Begins the backward pass with all that needs the whole gradient of the output.
 
         Args:
             input: Of `forward`.
-            grad: Of its result; it is left as it is.
+            grad: Of its result; its memory becomes that of the gradient returned.
             slabs: Of channels.
 
         Returns:
@@ -137,7 +152,7 @@ class Branch:
         projected, kept = self._projected(input, slabs)
         _, of_norm = self.norm.forward(projected, ALL)
         del projected
-        return self.norm.backward_(grad.clone(), of_norm, ALL), kept
+        return self.norm.backward_(grad, of_norm, ALL), kept
 
     def backward(
         self,

@@ -4,6 +4,7 @@ Each backward method takes the gradient of what the forward method returned, and
 input; only names that end in `_` say that something is changed in place.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class SlabWeight:
         self.layer = layer
         self.trained = layer.trains_weight
         self.pointwise = layer.kernel_size == (1, 1) and layer.stride == (1, 1)
+        self.numel = math.prod(layer.weight_shape)
         self._statistics: tuple[Tensor, Tensor] | None = None
         self._columns_grad: Tensor | None = None
 

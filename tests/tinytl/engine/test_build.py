@@ -108,16 +108,6 @@ def test_groups_that_do_not_divide_are_told() -> None:
         build_network(config_of(lite_residual={"groups": 3}), 10)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("method", METHODS)
-def test_every_backbone_takes_its_smallest_images(backbone: str, method: str) -> None:
-    smallest = BACKBONES[backbone].min_resolution
-    config = config_of(backbone=backbone, method=method, resolution=smallest)
-    with torch.device("meta"):
-        network = build_network(config, 10).network
-        assert network(torch.empty(2, 3, smallest, smallest)).shape == (2, 10)
-
-
 # --- modules ---
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from tinytl.errors import DataError
-from tinytl.storage import not_written
+from tinytl.storage import locked, not_written
 
 Progress = Callable[[int, int | None], None]
 """Is told how many bytes of how many are done; None where that is not known."""
@@ -21,13 +21,19 @@ def unpack(archive: Path, folder: str, on_progress: Progress | None = None) -> N
     """Unpacks an archive, so that its `folder` lies beside it; what else is in it is left out.
 
     Members go to a hidden folder, out of which the whole one is moved at the end. What a killed
-    process left there is removed.
+    process left there is removed. Of several processes that start at once, the first unpacks.
 
     Raises:
         DataError: If it is no whole tar or zip archive, a member would lie outside of it, or it
             does not hold the folder.
         StorageError: If a file cannot be written.
     """
+    with locked(archive):
+        if not archive.with_name(folder).is_dir():
+            _unpack(archive, folder, on_progress)
+
+
+def _unpack(archive: Path, folder: str, on_progress: Progress | None) -> None:
     partial = archive.with_name(f".{archive.name}.partial")
     target = archive.with_name(folder)
     try:

@@ -22,7 +22,8 @@ KINDS = ["set.tgz", "set.tar.gz", "set.zip"]
 
 
 def beside(archive: Path) -> set[str]:
-    return {path.name for path in archive.parent.iterdir()} - {archive.name}
+    names = {path.name for path in archive.parent.iterdir()}
+    return names - {archive.name, f"{archive.name}.lock"}
 
 
 @pytest.fixture(params=KINDS)
@@ -119,6 +120,28 @@ def test_a_killed_unpacking_leaves_no_folder_and_is_done_anew(archive):
     assert beside(archive) == {f".{archive.name}.partial"}
     unpack(archive, "images")
     assert beside(archive) == {"images"}
+    assert (archive.parent / "images/b/2.txt").read_bytes() == b"two"
+
+
+def test_processes_that_start_at_once_unpack_once(archive):
+    context = get_context("fork")
+    begun, go_on = context.Event(), context.Event()
+
+    def hold(done, total):
+        begun.set()
+        go_on.wait(10)
+
+    first = context.Process(target=unpack, args=(archive, "images", hold))
+    second = context.Process(target=unpack, args=(archive, "images", die))
+    first.start()
+    assert begun.wait(10)
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()  # it waits for the first
+    go_on.set()
+    for process in (first, second):
+        process.join(10)
+        assert process.exitcode == 0
     assert (archive.parent / "images/b/2.txt").read_bytes() == b"two"
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinytl.data.catalogue import DATASETS, DatasetInfo
-from tinytl.data.files import open_files
+from tinytl.data.files import Files, open_files
+from tinytl.data.folder import is_image
 from tinytl.data.images import Images, Joined, Parts, Splits, Subset
 from tinytl.data.split import draw, hold_out
 from tinytl.errors import ConfigError, DataError, unknown_name
@@ -67,7 +68,18 @@ def load_parts(info: DatasetInfo, data_root: Path | None) -> Parts:
                     f"{files.location} holds {archive.file}, which is not unpacked to "
                     f"{archive.folder}/: run `tinytl data fetch {info.name}` with its --data"
                 ) from error
+        if info.archives and not any(map(is_image, files.names)) and not _is_begun(info, files):
+            raise DataError(
+                f"{files.location} holds nothing of {info.name}: get it with `tinytl data fetch "
+                f"{info.name}`, or give the place of its images with --data"
+            ) from error
         raise
+
+
+def _is_begun(info: DatasetInfo, files: Files) -> bool:
+    """Returns whether any part of a release is there, in whatever wraps it."""
+    parts = {part for archive in info.archives for part in (archive.file, archive.folder)}
+    return any(name.rpartition("/")[2] in parts for name in (*files.names, *files.folders))
 
 
 def dataset_info(name: str) -> DatasetInfo:

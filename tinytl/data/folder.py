@@ -131,13 +131,18 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise ValueError(str(error)) from None
 
 
+def is_image(name: str) -> bool:
+    """Returns whether a file is an image, by its suffix."""
+    return name[name.rfind(".") :].lower() in SUFFIXES
+
+
 def read_class_folders(files: Files) -> Parts:
     """Finds the classes and splits among the files; no image is decoded.
 
     Raises:
         DataError: If there are no classes, a class is empty, or the splits' classes differ.
     """
-    images = [name for name in files.names if name[name.rfind(".") :].lower() in SUFFIXES]
+    images = [name for name in files.names if is_image(name)]
     base = _wrapping_folder(images)
     splits = {split: _classes(files, images, f"{base}{split}/") for split in _SPLITS}
     if any(splits["train"].values()):

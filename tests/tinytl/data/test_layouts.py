@@ -187,6 +187,16 @@ def test_an_archive_that_is_not_unpacked_yet(write_folder, tmp_path):
         load_splits("cars", tmp_path / "data", validation=0)
 
 
+@pytest.mark.parametrize(
+    "left", [{}, {"CUB_200_2011.tgz.lock": b"", "CUB_200_2011.tgz.partial": b"x"}]
+)
+def test_a_folder_without_the_dataset_says_how_to_get_it(left, write_folder, tmp_path):
+    (tmp_path / "data/cub200").mkdir(parents=True)
+    write_folder("data/cub200", left)
+    with pytest.raises(DataError, match=r"holds nothing of cub200: .*data fetch cub200"):
+        load_splits("cub200", tmp_path / "data", validation=0)
+
+
 # --- damaged ---
 
 AIRCRAFT = "fgvc-aircraft-2013b/data"

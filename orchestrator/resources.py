@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+import tinytl
+from tinytl.backbones.weights import weights_info
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network, norm_of
 from tinytl.engine.measure import measure
@@ -44,7 +46,7 @@ def predicted_peak_bytes(
     """Returns the `peak_bytes` that a trial of this configuration will measure.
 
     One training step of the same shapes is measured, once: the number is kept in the cache
-    directory.
+    directory, for the library as it is now.
 
     Args:
         config: The trial's configuration.
@@ -55,10 +57,12 @@ def predicted_peak_bytes(
     """
     shape = config.model_dump(include=set(_SHAPE)) | {
         "norm": norm_of(config),
+        "modules": weights_info(config.weights, config.backbone, config.norm).lite_residual,
         "classes": classes,
         "device": torch.device(device).type,
         "threads": threads,
         "torch": torch.__version__,
+        "library": library_digest(),
     }
 
     def measured() -> int:
@@ -67,6 +71,15 @@ def predicted_peak_bytes(
             return measure(built.network.to(device), config).peak_bytes
 
     return _cached(shape, measured)
+
+
+@lru_cache(maxsize=1)
+def library_digest() -> str:
+    """Returns what changes with the library's source, on which a training step's memory depends."""
+    folder = Path(tinytl.__path__[0])
+    files = sorted(folder.rglob("*.py"))
+    contents = ((str(file.relative_to(folder)), file.read_bytes()) for file in files)
+    return hashlib.sha256(repr(list(contents)).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)

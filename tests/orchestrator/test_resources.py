@@ -49,6 +49,22 @@ def test_another_shape_is_another_prediction(settings: dict) -> None:
     assert predicted_peak_bytes(config(**settings), 10, "cpu", 1) != first
 
 
+def test_another_library_is_another_prediction(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted_peak_bytes(config(), 10, "cpu", 1)
+    monkeypatch.setattr(resources, "library_digest", lambda: "changed")
+    predicted_peak_bytes(config(), 10, "cpu", 1)
+    assert len(list((own_cache / "measured").iterdir())) == 2
+
+
+def test_weights_that_bring_modules_need_their_memory() -> None:
+    """The same method on the same backbone, whose weights have modules or have none."""
+    settings = {"backbone": "proxyless_mobile", "method": "full", "norm": "gn_ws", "resolution": 40}
+    without = predicted_peak_bytes(config(**settings), 10, "cpu", 1)
+    assert predicted_peak_bytes(config(**settings, weights="imagenet"), 10, "cpu", 1) > without
+
+
 def test_classes_are_few_and_large_enough() -> None:
     peaks = [1 << shift for shift in range(20, 34)]
     classes = [memory_class_bytes(peak) for peak in peaks]

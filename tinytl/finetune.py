@@ -294,6 +294,7 @@ class _Run:
         if self.memory is None:
             return {}
         split = asdict(self.memory)
+        del split["peak_at"]  # a name, and metrics are numbers
         numbers = {name: split.pop(name) for name in ("peak_bytes", "saved_bytes")}
         return {
             **numbers,

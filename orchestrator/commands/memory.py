@@ -100,7 +100,8 @@ def memory(
     table.add_column(f"{backbone}, {method}, batch {batch_size}, {resolution} px")
     table.add_column("MB", justify="right")
     for name, value in numbers.items():
-        table.add_row(name.removesuffix("_bytes").replace("_", " "), f"{value / 1e6:.1f}")
+        text = value if isinstance(value, str) else f"{value / 1e6:.1f}"
+        table.add_row(name.removesuffix("_bytes").replace("_", " "), text)
     Console().print(table)
 
 
@@ -111,15 +112,16 @@ def _by_stage(text: str | None) -> str | tuple[str, ...] | None:
 
 def _numbers(
     config: FinetuneConfig, classes: int, with_modules: bool, measured: bool
-) -> dict[str, int]:
-    """Returns modeled and, if asked for, measured bytes of a configuration."""
+) -> dict[str, int | str]:
+    """Returns modeled and, if asked for, measured bytes of a configuration, and where they peak."""
     # here, so that the list of commands does not wait for torch
     from tinytl.engine.build import build_network
     from tinytl.engine.measure import measure
     from tinytl.memory.modeled import modeled_bytes
 
     network = build_network(config, classes, with_modules=with_modules).network
-    numbers = {"modeled_bytes": modeled_bytes(network, config.resolution, config.batch_size)}
+    modeled = modeled_bytes(network, config.resolution, config.batch_size)
+    numbers: dict[str, int | str] = {"modeled_bytes": modeled}
     if measured:
         numbers |= asdict(measure(network, config))
     return numbers

@@ -3,9 +3,7 @@
 docs/memory.md says how the meter works, how it was checked, and what it cannot see.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
+
+from tinytl.memory.marks import Marks, storage, tensors
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class StepMemory:
         activations_bytes: Kept activations alive at the peak.
         gradients_bytes: Gradients of parameters alive at the peak.
         transient_bytes: Everything else alive at the peak: temporary tensors, kernels' scratch.
+        peak_at: The block that ran at the peak, forward or backward: the dotted name of the
+            innermost module, or of what `tinytl.memory.marks.running` named. Empty where none ran,
+            and on CUDA, where the moment is not known.
     """
 
     peak_bytes: int
@@ -40,6 +43,7 @@ class StepMemory:
     activations_bytes: int
     gradients_bytes: int
     transient_bytes: int
+    peak_at: str = ""
 
 
 def measure_step(
@@ -65,11 +69,11 @@ def measure_step(
     parameters = _bytes(network.parameters())
     buffers = _bytes(network.buffers())
     batch = _bytes(inputs)
-    marks = _Marks(network, optimizer)
+    marks = Marks(network, optimizer)
     meter = _cuda_peak if device.type == "cuda" else _cpu_peak
     with marks.recording():
         peak = meter(step, marks)
-    state = _bytes(_tensors(optimizer.state.values()))
+    state = _bytes(tensors(optimizer.state.values()))
     return StepMemory(
         peak_bytes=parameters + buffers + state + batch + peak.total_bytes,
         saved_bytes=marks.saved_bytes,
@@ -80,6 +84,7 @@ def measure_step(
         activations_bytes=peak.activations_bytes,
         gradients_bytes=peak.gradients_bytes,
         transient_bytes=peak.total_bytes - peak.activations_bytes - peak.gradients_bytes,
+        peak_at=peak.block,
     )
 
 
@@ -94,57 +99,14 @@ class _Peak:
     total_bytes: int
     activations_bytes: int = 0
     gradients_bytes: int = 0
+    block: str = ""
 
 
-class _Marks:
-    """Notes when and where tensors are kept for the backward pass, or become gradients."""
-
-    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._network = network
-        self._optimizer = optimizer
-        self._own = {_storage(t) for t in (*network.parameters(), *network.buffers()) if t.numel()}
-        self._kept: dict[int, tuple[int, int]] = {}
-        self.activations: list[tuple[int, int]] = []
-        self.gradients: list[tuple[int, int]] = []
-        self.saved_bytes = 0
-
-    @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Records while the context is open."""
-        trained = [p for p in self._network.parameters() if p.requires_grad]
-        handles = [p.register_post_accumulate_grad_hook(self._gradient) for p in trained]
-        try:
-            with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        address = storage.data_ptr()
-        if storage.nbytes() and address not in self._own:
-            # one storage kept twice, as a layer's result and the next one's input, counts once
-            if address not in self._kept:
-                self.saved_bytes += storage.nbytes()
-            self._kept[address] = (storage.nbytes(), time.time_ns())
-            self.activations.append((address, time.time_ns()))
-        return tensor
-
-    def state(self) -> set[int]:
-        """Returns where the optimizer's state lies."""
-        return {_storage(tensor) for tensor in _tensors(self._optimizer.state.values())}
-
-    def _gradient(self, parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            self.gradients.append((_storage(parameter.grad), time.time_ns()))
-
-
-def _cpu_peak(run: Callable[[], object], marks: _Marks | None) -> _Peak:
+def _cpu_peak(run: Callable[[], object], marks: Marks | None) -> _Peak:
     """The highest sum of the allocator's events during `run`."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
-    resident = marks.state() if marks else set()
+    resident = marks.optimizer_state() if marks else set()
     blocks = [b for b in _blocks(profiler) if b.end_ns < _NEVER or b.address not in resident]
     changes = sorted(
         [(b.start_ns, b.size_bytes) for b in blocks] + [(b.end_ns, -b.size_bytes) for b in blocks]
@@ -162,10 +124,11 @@ def _cpu_peak(run: Callable[[], object], marks: _Marks | None) -> _Peak:
         highest,
         activations_bytes=_marked(alive, marks.activations),
         gradients_bytes=_marked(alive, marks.gradients),
+        block=marks.block_at(moment),
     )
 
 
-def _cuda_peak(run: Callable[[], object], marks: _Marks | None) -> _Peak:
+def _cuda_peak(run: Callable[[], object], marks: Marks | None) -> _Peak:
     """The highest memory of CUDA's caching allocator during `run`, above what was there before."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
@@ -228,21 +191,6 @@ def _marked(blocks: list[_Block], marks: list[tuple[int, int]]) -> int:
     )
 
 
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
 def _bytes(tensors: Iterable[Tensor]) -> int:
     """Returns the bytes of the tensors' storages, a shared one counted once."""
-    return sum({_storage(t): t.untyped_storage().nbytes() for t in tensors}.values())
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yields the tensors in nested dictionaries and lists."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors(value.values())
-    elif not isinstance(value, (str, bytes)) and isinstance(value, Iterable):
-        for item in value:
-            yield from _tensors(item)
+    return sum({storage(t): t.untyped_storage().nbytes() for t in tensors}.values())

@@ -4,8 +4,7 @@ A mask is given and returned as zeros and ones of a floating type: kernels for t
 on the CPU, those with a boolean result or operand are not.
 """
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -39,22 +38,30 @@ def pack(mask: Tensor) -> Tensor:
     if padding:
         mask = F.pad(mask, (0, padding))
     # sums of powers of two up to 255, exact in every floating type
-    return torch.mv(mask.view(-1, 8), _powers(mask.device, mask.dtype)).to(torch.uint8)
+    return torch.mv(mask.view(-1, 8), _constant(_powers, mask.device, mask.dtype)).to(torch.uint8)
 
 
 def unpack(packed: Tensor, numel: int, dtype: torch.dtype) -> Tensor:
     """Returns the mask [numel], of this type, that `pack` packed."""
-    rows = _table(packed.device, dtype).index_select(0, packed.to(torch.int32))
+    rows = _constant(_table, packed.device, dtype).index_select(0, packed.to(torch.int32))
     return rows.view(-1)[:numel]
 
 
-@cache
-def _powers(device: torch.device, dtype: torch.dtype) -> Tensor:
+_constants: dict[tuple[Callable[[], Tensor], torch.device, torch.dtype], Tensor] = {}
+
+
+def _constant(make: Callable[[], Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns what `make` makes, on this device and of this type; it is made once."""
+    if (make, device, dtype) not in _constants:
+        _constants[make, device, dtype] = make().to(device, dtype)
+    return _constants[make, device, dtype]
+
+
+def _powers() -> Tensor:
     """Returns what each of eight elements counts in a packed byte."""
-    return (2 ** torch.arange(8)).to(device, dtype)
+    return 1 << torch.arange(8)
 
 
-@cache
-def _table(device: torch.device, dtype: torch.dtype) -> Tensor:
+def _table() -> Tensor:
     """Returns the mask [256, 8] that each packed byte stands for."""
-    return ((torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1).to(device, dtype)
+    return (torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1

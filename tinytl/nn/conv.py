@@ -50,15 +50,15 @@ class _Conv2d(torch.autograd.Function):
         needs_input, needs_bias, needs_weight = (ctx.needs_input_grad[i] for i in (0, 1, 5))
         grad_input = grad_weight = grad_bias = None
         if needs_input:  # first: the weight as it was used is gone when the weight's gradient comes
-            used = _used(ctx.dense(*stored), ctx.standardized)
+            used = _used(ctx.dense(*stored), ctx.standardized).to(grad.dtype)
             grad_input = input_gradient(grad, used, ctx.input_size, ctx.geometry)
             del used
         if needs_weight:
             (weight,) = stored
             grad_weight = torch.ops.aten.convolution_backward(
-                grad, input, weight, None, stride, padding, dilation, False, [0, 0], groups,
-                [False, True, False],
-            )[1]  # fmt: skip
+                grad, input.to(grad.dtype), weight.to(grad.dtype), None, stride, padding, dilation,
+                False, [0, 0], groups, [False, True, False],
+            )[1].to(weight.dtype)  # fmt: skip
             if ctx.standardized:
                 grad_weight = standardize_backward_(grad_weight, weight)
         if needs_bias:

@@ -30,10 +30,10 @@ class _Linear(torch.autograd.Function):
         needs_input, needs_bias, needs_weight = (ctx.needs_input_grad[i] for i in (0, 1, 3))
         rows = grad.reshape(-1, grad.shape[-1])
         return (
-            grad @ ctx.dense(*stored) if needs_input else None,
+            grad @ ctx.dense(*stored).to(grad.dtype) if needs_input else None,
             rows.sum(dim=0) if needs_bias else None,
             None,
-            rows.T @ input.reshape(-1, input.shape[-1]) if needs_weight else None,
+            rows.T @ input.reshape(-1, input.shape[-1]).to(grad.dtype) if needs_weight else None,
             *[None] * (len(stored) - 1),
         )
 

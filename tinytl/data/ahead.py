@@ -43,4 +43,6 @@ def pool_of(threads: int) -> ThreadPoolExecutor:
 
     An image is too little work for several threads, which would wait for each other.
     """
+    # a thread that never looked takes the number that was set last, by whichever thread
+    torch.get_num_threads()
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -77,3 +79,16 @@ def test_the_threads_run_kernels_alone_and_the_caller_as_before() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_caller_keeps_its_number_of_threads():
+    program = (
+        "import torch; torch.set_num_threads(3); from tinytl.data.ahead import ahead;"
+        "list(ahead(lambda n: torch.ones(n).sum(), range(4), threads=2, depth=2));"
+        "print(torch.get_num_threads())"
+    )
+    # in a process of its own, whose main thread has not looked at the number yet
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert run.stdout.strip() == "3"

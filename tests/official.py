@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from tinytl.data.catalogue import DATASETS, Counts, DatasetInfo
-from tinytl.data.cifar import CIFAR10, CIFAR100, BinaryRelease
+from tinytl.data.sources.catalogue import DATASETS, Counts, DatasetInfo
+from tinytl.data.sources.cifar import CIFAR10, CIFAR100, BinaryRelease
 
 Content = dict[str, bytes]
 Archives = dict[str, Content | bytes]

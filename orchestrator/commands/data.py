@@ -62,7 +62,7 @@ def list_datasets(data: Data = None) -> None:
 def fetch(name: Name, data: Data = None) -> None:
     """Download and unpack a dataset, or say which archive to place where."""
     from tinytl.data import DATASETS, default_root
-    from tinytl.data.fetch import fetch_dataset
+    from tinytl.data.sources.fetch import fetch_dataset
 
     if name not in DATASETS:
         raise ConfigError(f"{unknown_name('dataset', name, DATASETS)}; own folders are not fetched")
@@ -84,7 +84,7 @@ def check(
 ) -> None:
     """Compare a dataset with what it must be; exit code 1 if anything is not as it must be."""
     from tinytl.data import dataset_info
-    from tinytl.data.check import check_dataset
+    from tinytl.data.sources.check import check_dataset
 
     console = _console()
     whole = True

@@ -94,5 +94,5 @@ def test_a_cache_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TINYTL_CACHE", str(tmp_path / "file"))
-    with pytest.raises(StorageError, match="name another directory .TINYTL_CACHE for built"):
+    with pytest.raises(StorageError, match=r"name another directory .TINYTL_CACHE for built"):
         builtin.build_weights()

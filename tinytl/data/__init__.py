@@ -1,16 +1,16 @@
 """Datasets: labelled images, their splits, batches and transforms."""
 
-from tinytl.data.batches import batches
-from tinytl.data.cache import cache_side, cached
-from tinytl.data.catalogue import DATASETS, DatasetInfo
 from tinytl.data.datasets import dataset_info, default_root, load_splits, locate, places
 from tinytl.data.images import Images, Splits
-from tinytl.data.transforms import (
+from tinytl.data.pipeline.batches import batches
+from tinytl.data.pipeline.cache import cache_side, cached
+from tinytl.data.pipeline.transforms import (
     EvaluationTransform,
     Normalization,
     Transform,
     training_transform,
 )
+from tinytl.data.sources.catalogue import DATASETS, DatasetInfo
 
 __all__ = [
     "DATASETS",

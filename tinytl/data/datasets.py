@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinytl.data.catalogue import DATASETS, DatasetInfo
-from tinytl.data.files import Files, open_files
-from tinytl.data.folder import is_image
 from tinytl.data.images import Images, Joined, Parts, Splits, Subset
+from tinytl.data.sources.catalogue import DATASETS, DatasetInfo
+from tinytl.data.sources.files import Files, open_files
+from tinytl.data.sources.folder import is_image
 from tinytl.data.split import draw, hold_out
 from tinytl.errors import ConfigError, DataError, unknown_name
 from tinytl.storage import cache_directory

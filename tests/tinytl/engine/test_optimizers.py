@@ -320,6 +320,7 @@ def test_a_gradient_that_is_not_finite_shows_in_the_weights(wrong: float) -> Non
     assert all(not parameter.isfinite().all() for parameter in trained(network).values())
 
 
+@pytest.mark.integration
 def test_a_resumed_run_reports_what_an_uninterrupted_one_does(tmp_path: Path) -> None:
     config = FinetuneConfig(
         dataset="digits", backbone="proxyless_tiny", weights="random", method="full",

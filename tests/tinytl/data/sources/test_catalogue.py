@@ -6,7 +6,7 @@ import pytest
 from torchvision import datasets as theirs
 
 from tinytl.data import DATASETS
-from tinytl.data.catalogue import Archive
+from tinytl.data.sources.catalogue import Archive
 
 FLOWERS = theirs.Flowers102
 THEIRS = {

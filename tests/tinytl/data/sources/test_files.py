@@ -5,7 +5,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from tinytl.data.files import DEPTH, ZipFiles, open_files
+from tinytl.data.sources.files import DEPTH, ZipFiles, open_files
 from tinytl.errors import DataError
 
 CONTENT = {

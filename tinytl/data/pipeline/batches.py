@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tinytl.data.ahead import ahead, pool_of
 from tinytl.data.images import Images
-from tinytl.data.transforms import Transform
+from tinytl.data.pipeline.ahead import ahead, pool_of
+from tinytl.data.pipeline.transforms import Transform
 
 LOADERS = 4
 """Threads that load batches in advance."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.official import COUNTS, RELEASES, place_archives, tree
 from tinytl.data import DATASETS, DatasetInfo, load_splits
-from tinytl.data.fetch import fetch_dataset, verify_archive
+from tinytl.data.sources.fetch import fetch_dataset, verify_archive
 from tinytl.errors import DataError, DownloadError
 
 

@@ -25,15 +25,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tinytl.data.ahead import ahead
-from tinytl.data.catalogue import DatasetInfo
-from tinytl.data.container import Buffer, Container
-from tinytl.data.files import Files
-from tinytl.data.folder import FileImages, decoded_size
 from tinytl.data.images import Images, Joined, Splits, Subset
-from tinytl.data.kept import DecodedImages, PackedFiles, ShrunkImages
-from tinytl.data.resize import shrink, shrunk_size
-from tinytl.data.transforms import EVALUATED_SHARE
+from tinytl.data.pipeline.ahead import ahead
+from tinytl.data.pipeline.container import Buffer, Container
+from tinytl.data.pipeline.kept import DecodedImages, PackedFiles, ShrunkImages
+from tinytl.data.pipeline.resize import shrink, shrunk_size
+from tinytl.data.pipeline.transforms import EVALUATED_SHARE
+from tinytl.data.sources.catalogue import DatasetInfo
+from tinytl.data.sources.files import Files
+from tinytl.data.sources.folder import FileImages, decoded_size
 from tinytl.errors import DataError
 from tinytl.storage import cache_directory, locked, write_atomically
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from tinytl.data.ahead import ahead
+from tinytl.data.pipeline.ahead import ahead
 
 
 def others() -> int:
@@ -83,7 +83,7 @@ def test_the_threads_run_kernels_alone_and_the_caller_as_before() -> None:
 
 def test_the_caller_keeps_its_number_of_threads():
     program = (
-        "import torch; torch.set_num_threads(3); from tinytl.data.ahead import ahead;"
+        "import torch; torch.set_num_threads(3); from tinytl.data.pipeline.ahead import ahead;"
         "list(ahead(lambda n: torch.ones(n).sum(), range(4), threads=2, depth=2));"
         "print(torch.get_num_threads())"
     )

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tinytl.data.files import Files
-from tinytl.data.folder import read_class_folders
 from tinytl.data.images import ArrayImages, Parts
+from tinytl.data.sources.files import Files
+from tinytl.data.sources.folder import read_class_folders
 from tinytl.errors import DataError
 
 SHAPE = (3, 32, 32)

@@ -12,10 +12,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tinytl.data.catalogue import DatasetInfo
-from tinytl.data.crops import Crops
-from tinytl.data.jitter import Jitter
-from tinytl.data.resize import resize, with_short_side
+from tinytl.data.pipeline.crops import Crops
+from tinytl.data.pipeline.jitter import Jitter
+from tinytl.data.pipeline.resize import resize, with_short_side
+from tinytl.data.sources.catalogue import DatasetInfo
 
 EVALUATED_SHARE = 0.875
 """Side of the square that is evaluated, as a share of the image's short side."""

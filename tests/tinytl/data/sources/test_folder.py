@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tinytl.data.files import open_files
-from tinytl.data.folder import decode, decoded_size, read_class_folders
+from tinytl.data.sources.files import open_files
+from tinytl.data.sources.folder import decode, decoded_size, read_class_folders
 from tinytl.errors import DataError
 
 

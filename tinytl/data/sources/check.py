@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from tinytl.data.catalogue import DatasetInfo
 from tinytl.data.datasets import load_parts, locate
-from tinytl.data.fetch import verify_archive
 from tinytl.data.images import Images, Parts
-from tinytl.data.unpack import Progress
+from tinytl.data.sources.catalogue import DatasetInfo
+from tinytl.data.sources.fetch import verify_archive
+from tinytl.data.sources.unpack import Progress
 from tinytl.errors import DataError, DownloadError
 
 SAMPLE = 200

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tinytl.data import DATASETS, EvaluationTransform, Normalization, training_transform
-from tinytl.data.batches import batches
 from tinytl.data.images import ArrayImages
+from tinytl.data.pipeline.batches import batches
 from tinytl.errors import DataError
 
 CPU = torch.device("cpu")

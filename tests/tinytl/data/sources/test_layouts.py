@@ -12,9 +12,9 @@ from tests.official import CELEBA_ATTRIBUTES, CELEBA_IMAGES, CELEBA_PARTS, RELEA
 from tests.official import text as lines
 from tests.official import tree as tree_of
 from tinytl.data import DATASETS, load_splits
-from tinytl.data.files import open_files
-from tinytl.data.folder import FileImages, decode
 from tinytl.data.images import Parts
+from tinytl.data.sources.files import open_files
+from tinytl.data.sources.folder import FileImages, decode
 from tinytl.errors import DataError
 
 LAYOUTS = [name for name in RELEASES if "cifar" not in name]

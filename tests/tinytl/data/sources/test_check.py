@@ -7,8 +7,8 @@ import pytest
 
 from tests.official import COUNTS, RELEASES, place_archives
 from tinytl.data import DATASETS, DatasetInfo, dataset_info
-from tinytl.data.check import SAMPLE, check_dataset
-from tinytl.data.fetch import fetch_dataset
+from tinytl.data.sources.check import SAMPLE, check_dataset
+from tinytl.data.sources.fetch import fetch_dataset
 
 
 def check(info: DatasetInfo, root: Path | None, every: bool = True) -> tuple[list[str], list[str]]:

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional as theirs
 
 from tinytl.data import jitter
-from tinytl.data.jitter import Jitter
+from tinytl.data.pipeline.jitter import Jitter
 
 NAMES = ("brightness", "contrast", "saturation", "hue")
 FACTORS = {

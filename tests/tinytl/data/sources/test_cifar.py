@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.official import CIFAR_CLASSES, cifar, cifar_records
-from tinytl.data.cifar import CIFAR10, CIFAR100, BinaryRelease, read_cifar
-from tinytl.data.files import open_files
+from tinytl.data.sources.cifar import CIFAR10, CIFAR100, BinaryRelease, read_cifar
+from tinytl.data.sources.files import open_files
 from tinytl.errors import DataError
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from tinytl.data import rendered
-from tinytl.data.rendered import fonts, rendered_digits
+from tinytl.data.sources import rendered
+from tinytl.data.sources.rendered import fonts, rendered_digits
 from tinytl.errors import DataError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tinytl.data.ahead import ahead
+from tinytl.data.pipeline.ahead import ahead
 from tinytl.storage import not_written
 
 Buffer = bytes | memoryview

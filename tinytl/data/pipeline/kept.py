@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tinytl.data.folder import FileImages
 from tinytl.data.images import Images
-from tinytl.data.resize import shrink
+from tinytl.data.pipeline.resize import shrink
+from tinytl.data.sources.folder import FileImages
 
 
 @dataclass(frozen=True)

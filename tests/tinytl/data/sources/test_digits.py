@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from tinytl.data.digits import CLASSES, digits
+from tinytl.data.sources.digits import CLASSES, digits
 
 
 def test_every_image_of_scikit_learn_is_in_one_split():

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tinytl.data.catalogue import Archive, DatasetInfo
-from tinytl.data.unpack import Progress, unpack
+from tinytl.data.sources.catalogue import Archive, DatasetInfo
+from tinytl.data.sources.unpack import Progress, unpack
 from tinytl.download import fetch, verify
 from tinytl.errors import DataError, DownloadError
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tinytl.data import DATASETS, Splits, cache_side, cached, load_splits
-from tinytl.data.kept import DecodedImages, ShrunkImages
+from tinytl.data.pipeline.kept import DecodedImages, ShrunkImages
 from tinytl.errors import DataError, StorageError
 
 SIDE = 32
@@ -244,7 +244,8 @@ def test_a_full_disk_is_told_and_nothing_is_left(folder, small_disk, small_disk_
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from tinytl.data import cached, folder, load_splits
+from tinytl.data import cached, load_splits
+from tinytl.data.sources import folder
 root, side, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 decode, steps = folder.decode, []
 def slow(content):

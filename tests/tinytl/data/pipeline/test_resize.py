@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from tinytl.data.resize import resize, shrink, with_short_side
+from tinytl.data.pipeline.resize import resize, shrink, with_short_side
 
 
 def noise(height: int, width: int) -> torch.Tensor:

@@ -22,8 +22,8 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from tinytl.data.files import Files
 from tinytl.data.images import Images, Parts, Subset
+from tinytl.data.sources.files import Files
 from tinytl.data.split import hold_out
 from tinytl.errors import DataError
 

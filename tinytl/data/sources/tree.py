@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tinytl.data.files import Files
-from tinytl.data.folder import FileImages, read_class_folders
 from tinytl.data.images import Parts
+from tinytl.data.sources.files import Files
+from tinytl.data.sources.folder import FileImages, read_class_folders
 from tinytl.errors import DataError
 
 Reader = Callable[[Files], Parts]

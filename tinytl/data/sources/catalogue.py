@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tinytl.data import layouts
-from tinytl.data.cifar import CIFAR10, CIFAR100, BinaryRelease, read_cifar
-from tinytl.data.digits import digits
-from tinytl.data.files import Files
-from tinytl.data.folder import read_class_folders
 from tinytl.data.images import Parts
-from tinytl.data.rendered import rendered_digits
+from tinytl.data.sources import layouts
+from tinytl.data.sources.cifar import CIFAR10, CIFAR100, BinaryRelease, read_cifar
+from tinytl.data.sources.digits import digits
+from tinytl.data.sources.files import Files
+from tinytl.data.sources.folder import read_class_folders
+from tinytl.data.sources.rendered import rendered_digits
 
 CROP_SCALE = 0.22
 """The paper's smallest area of a random training crop, as a share of the image."""

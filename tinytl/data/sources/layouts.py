@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tinytl.data.files import Files
-from tinytl.data.folder import FileImages
 from tinytl.data.images import Parts
-from tinytl.data.tree import Tree, layout
+from tinytl.data.sources.files import Files
+from tinytl.data.sources.folder import FileImages
+from tinytl.data.sources.tree import Tree, layout
 from tinytl.errors import DataError
 
 

@@ -5,7 +5,7 @@ import torch
 from scipy.stats import ks_2samp
 from torchvision.transforms import v2
 
-from tinytl.data.crops import Crops
+from tinytl.data.pipeline.crops import Crops
 
 SIZES = [(375, 500), (500, 375), (100, 100), (300, 1000)]
 NUMBER = 3000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.official import pack
-from tinytl.data.unpack import unpack
+from tinytl.data.sources.unpack import unpack
 from tinytl.errors import DataError, StorageError
 
 CONTENT = {

@@ -1,0 +1,1 @@
+"""How images become batches: decoded once, cropped and coloured on the training device."""

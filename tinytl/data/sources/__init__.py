@@ -1,0 +1,1 @@
+"""Which images there are: what the datasets are, how they are laid out, fetched and checked."""

@@ -85,6 +85,10 @@ def input_gradient(
         geometry: Of the convolution.
     """
     stride, padding, dilation, groups = geometry
+    if weight.shape[2:] == (1, 1) and (stride, padding, groups) == ((1, 1), (0, 0), 1):
+        # a product of matrices: stock PyTorch's transposed convolution makes a copy for it
+        transposed = weight.flatten(1).T.expand(len(grad), -1, -1)
+        return torch.bmm(transposed, grad.flatten(2)).view(input_size)
     output_padding = [
         input_size[axis + 2]
         - (grad.shape[axis + 2] - 1) * stride[axis]

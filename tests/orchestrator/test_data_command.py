@@ -26,7 +26,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def test_ls_has_every_dataset(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "stanford_cars").mkdir()
+    for file in ("stanford_cars/devkit.tgz", "flowers102/.lock"):  # the second a failed fetch left
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).touch()
     (tmp_path / "pets.zip").touch()
     code, printed, _ = run("ls", "--data", tmp_path)
     rows = {}
@@ -40,6 +42,7 @@ def test_ls_has_every_dataset(run: Run, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert rows["pets"][5:] == ["pets.zip", "tinytl data fetch pets"]
     assert rows["celeba"][1:6] == ["40 labels", "162,770", "19,867", "19,962", "-"]
+    assert rows["flowers102"][5] == "-"
     assert rows["digits"][5] == "built in"
 
 

@@ -139,9 +139,14 @@ def locate(name: str, data_root: Path | None) -> Path:
 def places(name: str, root: Path) -> Iterator[Path]:
     """Yields where the dataset is found in a folder of datasets."""
     others = DATASETS[name].folders if name in DATASETS else ()
-    yield from (root / folder for folder in (name, *others) if (root / folder).is_dir())
+    yield from (root / folder for folder in (name, *others) if _holds_something(root / folder))
     if (archive := root / f"{name}.zip").is_file():
         yield archive
+
+
+def _holds_something(folder: Path) -> bool:
+    """Returns whether there is more in a folder than what a failed download leaves behind."""
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _check_arguments(validation: float, train_images: int | None, eval_images: int | None) -> None:

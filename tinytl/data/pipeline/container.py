@@ -56,7 +56,8 @@ class Container:
             partial.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 # room for all of it, so that a disk too small is known before the work is done
-                os.posix_fallocate(file.fileno(), 0, self.size_bytes)
+                if hasattr(os, "posix_fallocate"):  # not everywhere
+                    os.posix_fallocate(file.fileno(), 0, self.size_bytes)
                 self._fill(file.fileno(), piece, on_progress)
                 os.fsync(file.fileno())
             partial.replace(self.path)

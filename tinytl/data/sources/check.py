@@ -46,12 +46,15 @@ def check_dataset(
 
     Yields:
         Findings in the order of looking; the last one where nothing further can be looked at.
+
+    Raises:
+        DataError: If there is no such place to look at.
     """
+    if info.needs_data:
+        place = locate(info.name, root)
+        yield Finding(True, f"{info.name} is looked for in {place}")
+        yield from _archives(info, place)
     try:
-        if info.needs_data:
-            place = locate(info.name, root)
-            yield Finding(True, f"{info.name} is at {place}")
-            yield from _archives(info, place)
         parts = load_parts(info, root)
     except DataError as error:
         yield from (Finding(False, line) for line in str(error).splitlines())

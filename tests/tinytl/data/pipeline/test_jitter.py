@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as theirs
 
-from tinytl.data import jitter
+from tinytl.data.pipeline import jitter
 from tinytl.data.pipeline.jitter import Jitter
 
 NAMES = ("brightness", "contrast", "saturation", "hue")

@@ -9,6 +9,7 @@ from tests.official import COUNTS, RELEASES, place_archives
 from tinytl.data import DATASETS, DatasetInfo, dataset_info
 from tinytl.data.sources.check import SAMPLE, check_dataset
 from tinytl.data.sources.fetch import fetch_dataset
+from tinytl.errors import DataError
 
 
 def check(info: DatasetInfo, root: Path | None, every: bool = True) -> tuple[list[str], list[str]]:
@@ -46,7 +47,7 @@ def test_a_whole_dataset(name, fetched, tmp_path):
     counts = COUNTS[name]
     images = counts.train + counts.validation + counts.test
     assert right == [
-        f"{name} is at {tmp_path / name}",
+        f"{name} is looked for in {tmp_path / name}",
         *(f"{archive.file}: {archive.digest}" for archive in info.archives),
         f"{counts.classes} classes",
         f"{counts.train} training images",
@@ -87,7 +88,10 @@ def test_what_cannot_be_read_ends_the_check(fetched, tmp_path):
 
 
 def test_a_dataset_that_is_not_there(tmp_path):
-    assert "not built in and not in" in check(DATASETS["pets"], None)[1][0]
+    with pytest.raises(DataError, match="not built in and not in"):
+        check(DATASETS["pets"], None)
+    with pytest.raises(DataError, match="does not exist"):
+        check(DATASETS["pets"], tmp_path / "nowhere")
 
 
 def test_a_sample_of_what_is_built_in():

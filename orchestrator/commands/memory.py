@@ -96,13 +96,14 @@ def memory(
     if as_json:
         typer.echo(json.dumps(numbers, indent=2))
         return
-    table = Table()
-    table.add_column(f"{backbone}, {method}, batch {batch_size}, {resolution} px")
+    console = Console()
+    console.print(f"{backbone}, {method}, batch {batch_size}, {resolution} px", highlight=False)
+    table = Table("", show_header=True)
     table.add_column("MB", justify="right")
     for name, value in numbers.items():
         text = value if isinstance(value, str) else f"{value / 1e6:.1f}"
         table.add_row(name.removesuffix("_bytes").replace("_", " "), text)
-    Console().print(table)
+    console.print(table)
 
 
 def _by_stage(text: str | None) -> str | tuple[str, ...] | None:

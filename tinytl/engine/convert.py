@@ -1,11 +1,13 @@
 """Drop-in saving: a network's layers keep only what the needed gradients require."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import nn
+from torch.nn.modules.utils import _pair
 
 from tinytl.nn.activation import SavingReLU, SavingReLU6
 from tinytl.nn.conv import SavingConv2d, SavingWSConv2d, WSConv2d, fold
@@ -16,7 +18,7 @@ from tinytl.nn.norm import (
     SavingFrozenBatchNorm2d,
     SavingGroupNorm,
 )
-from tinytl.nn.pooling import SavingAvgPool2d
+from tinytl.nn.pooling import SavingAvgPool2d, SavingMaxPool2d
 
 # Exact types: a subclass may compute something else.
 SAVING: dict[type[nn.Module], type[nn.Module]] = {
@@ -29,6 +31,7 @@ SAVING: dict[type[nn.Module], type[nn.Module]] = {
     nn.ReLU: SavingReLU,
     nn.ReLU6: SavingReLU6,
     nn.AvgPool2d: SavingAvgPool2d,
+    nn.MaxPool2d: SavingMaxPool2d,
 }
 
 
@@ -85,6 +88,18 @@ def _obstacle(module: nn.Module) -> str | None:
         return "it has no scale and bias"
     if isinstance(module, nn.AvgPool2d) and not _tiles(module):
         return "its windows do not tile the input"
+    if isinstance(module, nn.MaxPool2d):
+        return _max_pool_obstacle(module)
+    return None
+
+
+def _max_pool_obstacle(pool: nn.MaxPool2d) -> str | None:
+    if pool.return_indices:
+        return "it returns indices"
+    if _pair(pool.dilation) != (1, 1):
+        return "its windows are dilated"
+    if math.prod(_pair(pool.kernel_size)) > 256:
+        return "a place in its windows does not fit into a byte"
     return None
 
 

@@ -1,9 +1,11 @@
 """Saving layers compute what their stock twins do, and keep what they say."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tinytl.engine.convert import convert
@@ -58,15 +60,21 @@ CASES = {
     "relu6": lambda: nn.ReLU6(),
     "average pooling": lambda: nn.AvgPool2d(2),
     "average pooling by 3": lambda: nn.AvgPool2d(3),
+    "maximum pooling": lambda: nn.MaxPool2d(2),
+    "overlapping maximum pooling": lambda: nn.MaxPool2d(3, stride=2, padding=1),
+    "maximum pooling over a border": lambda: nn.MaxPool2d((3, 2), (2, 3), ceil_mode=True),
     "linear": lambda: nn.Linear(9, 5),
 }
 PARAMETERS = [(name, trained) for name in CASES for trained in ("all", "bias", "none")]
 
 
-def gradients(layer: nn.Module, input: torch.Tensor, upstream: torch.Tensor | None):
+def gradients(
+    layer: nn.Module, input: torch.Tensor, upstream: torch.Tensor | None, *, autocast: bool = False
+):
     input = input.clone().requires_grad_()
     layer.zero_grad()
-    output = layer(input)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        output = layer(input)
     upstream = torch.randn_like(output) if upstream is None else upstream
     output.backward(upstream)
     return output, upstream, [input.grad, *(p.grad for p in layer.parameters())]
@@ -91,9 +99,27 @@ def test_results_and_gradients_are_those_of_the_stock_layer(name: str, trained: 
             torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_under_autocast_a_layer_gives_what_its_stock_twin_gives(name: str) -> None:
+    torch.manual_seed(0)
+    stock = CASES[name]()
+    ours = copy.deepcopy(stock)
+    assert convert(ours).converted == ("",)
+    input = torch.randn(IMAGES)
+    expected, upstream, expected_gradients = gradients(stock, input, None, autocast=True)
+    actual, _, actual_gradients = gradients(ours, input, upstream, autocast=True)
+    for a, b in zip([actual, *actual_gradients], [expected, *expected_gradients], strict=True):
+        assert a.dtype == b.dtype
+        assert (a - b).abs().max() <= 0.02 * b.abs().max()  # 8 bits of precision
+
+
 def kept_elements(layer: nn.Module, input: torch.Tensor) -> dict[torch.dtype, int]:
     """Counts elements that autograd keeps, parameters and buffers apart."""
     own = {t.data_ptr() for t in (*layer.parameters(), *layer.buffers())}
+    return kept_by(lambda: layer(input), own)
+
+
+def kept_by(forward: Callable[[], object], own: set[int]) -> dict[torch.dtype, int]:
     kept: dict[torch.dtype, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -102,7 +128,7 @@ def kept_elements(layer: nn.Module, input: torch.Tensor) -> dict[torch.dtype, in
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        layer(input)
+        forward()
     return kept
 
 
@@ -126,6 +152,7 @@ KEPT = [
     ("relu6", nn.ReLU6, {torch.uint8: ELEMENTS // 8}),
     ("relu", nn.ReLU, {torch.uint8: ELEMENTS // 8}),
     ("average pooling", lambda: nn.AvgPool2d(2), {}),
+    ("maximum pooling", lambda: nn.MaxPool2d(3, 2, 1), {torch.uint8: 3 * 8 * 4 * 5}),
     ("frozen linear", lambda: frozen(nn.Linear(9, 5)), {}),
 ]
 
@@ -135,6 +162,19 @@ def test_a_layer_keeps_only_what_its_gradients_need(make, expected: dict) -> Non
     layer = make()
     convert(layer)
     assert kept_elements(layer, torch.randn(IMAGES, requires_grad=True)) == expected
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        nn.AdaptiveAvgPool2d(1),
+        lambda input: input.mean(dim=(2, 3)),
+        lambda input: F.interpolate(input, size=(9, 11), mode="bilinear", align_corners=False),
+    ],
+    ids=["global pooling", "mean", "upsampling"],
+)
+def test_what_needs_no_twin_keeps_nothing(function: Callable) -> None:
+    assert kept_by(lambda: function(torch.randn(IMAGES, requires_grad=True)), set()) == {}
 
 
 def test_a_group_norm_before_everything_trained_keeps_nothing() -> None:
@@ -214,6 +254,9 @@ NOT_CONVERTED = [
     (nn.GroupNorm(1, 2, affine=False), "scale"),
     (nn.AvgPool2d(3, stride=2), "tile"),
     (nn.AvgPool2d(2, ceil_mode=True), "tile"),
+    (nn.MaxPool2d(2, return_indices=True), "indices"),
+    (nn.MaxPool2d(2, dilation=2), "dilated"),
+    (nn.MaxPool2d(17), "byte"),
     (nn.BatchNorm1d(2), "no saving twin"),
     (nn.Sigmoid(), "no saving twin"),
 ]

@@ -48,12 +48,17 @@ def _slope(output: Tensor, high: float | None) -> Tensor:
     return torch.ops.aten.hardtanh_backward(ones, output, 0, high)
 
 
+def _clamped(input: Tensor, high: float | None, inplace: bool) -> Tensor:
+    # torch.compile cannot follow views of what is changed in place; its graph needs no such hint
+    return _ClampedUnit.apply(input, high, inplace and not torch.compiler.is_compiling())
+
+
 class SavingReLU(nn.ReLU):
     """ReLU that keeps 1 bit per element instead of its result."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns `max(0, input)`."""
-        return _ClampedUnit.apply(input, None, self.inplace)
+        return _clamped(input, None, self.inplace)
 
 
 class SavingReLU6(nn.ReLU6):
@@ -61,4 +66,4 @@ class SavingReLU6(nn.ReLU6):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns `min(max(0, input), 6)`."""
-        return _ClampedUnit.apply(input, 6.0, self.inplace)
+        return _clamped(input, 6.0, self.inplace)

@@ -204,3 +204,16 @@ def test_networks_of_torchvision_are_converted_as_they_are(name: str) -> None:
     )
     assert len(report.folded) == NETWORKS[name]
     check_same(ours, stock, torch.randn(2, 3, 33, 33, dtype=torch.float64))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_network_gives_the_same(backend: str) -> None:
+    torch._dynamo.reset()
+    stock = train(torchvision.models.mobilenet_v2(num_classes=5, width_mult=0.35), "bias").eval()
+    stock.double()
+    ours = copy.deepcopy(stock)
+    convert(ours)
+    input = torch.randn(2, 3, 33, 33, dtype=torch.float64)
+    ours.compile(backend=backend)
+    check_same(ours, stock, input)

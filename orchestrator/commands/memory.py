@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -59,6 +60,9 @@ def memory(
     train_last: Annotated[
         int, typer.Option(help="2 trains the last convolution before the classifier too.")
     ] = 1,
+    weights: Annotated[
+        Path | None, typer.Option(help="Directory of the files of specialized/DATASET.")
+    ] = None,
     measured: Annotated[
         bool, typer.Option("--measure", help="Run a training step and measure it.")
     ] = False,
@@ -67,7 +71,9 @@ def memory(
     """Print the modeled memory of a training step, and with --measure what it really uses.
 
     modeled is the paper's count; saved is what autograd keeps between forward and backward; peak is
-    everything: parameters, optimizer state, input, activations, gradients and scratch.
+    everything: parameters, optimizer state, input, activations, gradients and scratch. They depend
+    on shapes alone, so that weights are random; --weights is where a specialized network is
+    described.
     """
     settings: dict[str, Any] = {
         "dataset": "random images",
@@ -92,7 +98,8 @@ def memory(
         given = {name: value for name, value in values.items() if value is not None}
         if given:
             settings[section] = given
-    numbers = _numbers(FinetuneConfig.parse(settings), classes, lite_residual, measured)
+    config = FinetuneConfig.parse(settings)
+    numbers = _numbers(config, classes, weights, with_modules=lite_residual, measured=measured)
     if as_json:
         typer.echo(json.dumps(numbers, indent=2))
         return
@@ -112,7 +119,12 @@ def _by_stage(text: str | None) -> str | tuple[str, ...] | None:
 
 
 def _numbers(
-    config: FinetuneConfig, classes: int, with_modules: bool, measured: bool
+    config: FinetuneConfig,
+    classes: int,
+    weights: Path | None,
+    *,
+    with_modules: bool,
+    measured: bool,
 ) -> dict[str, int | str]:
     """Returns modeled and, if asked for, measured bytes of a configuration, and where they peak."""
     # here, so that the list of commands does not wait for torch
@@ -120,7 +132,9 @@ def _numbers(
     from tinytl.engine.measure import measure
     from tinytl.memory.modeled import modeled_bytes
 
-    network = build_network(config, classes, with_modules=with_modules).network
+    network = build_network(
+        config, classes, weights_directory=weights, with_modules=with_modules
+    ).network
     modeled = modeled_bytes(network, config.resolution, config.batch_size)
     numbers: dict[str, int | str] = {"modeled_bytes": modeled}
     if measured:

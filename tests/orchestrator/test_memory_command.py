@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.cli import main
+from tests.specialized import published, put
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
 from tinytl.engine.measure import measure
@@ -92,6 +94,18 @@ def test_modules_can_be_part_of_the_backbone_for_every_method(run: Run) -> None:
     network = build_network(config_of(method="tinytl-bias"), 102, with_modules=True).network
     assert modeled("--lite-residual") == modeled_bytes(network, 32, 8) > modeled()
     assert modeled("--lite-residual", "--width", "2") > modeled("--lite-residual")
+
+
+def test_a_specialized_network_is_read_out_of_the_weights(run: Run, tmp_path: Path) -> None:
+    put(tmp_path, published())
+    arguments = ("memory", "--backbone", "specialized/flowers102", "--resolution", "64", "--json")
+    out = run(*arguments, "--weights", str(tmp_path))[1]
+    config = config_of(backbone="specialized/flowers102", resolution=64)
+    network = build_network(config, 102, weights_directory=tmp_path).network
+    assert json.loads(out) == {"modeled_bytes": modeled_bytes(network, 64, 8)}
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "specialized/flowers102/net.config" in err
 
 
 def test_without_json_a_table_in_megabytes(run: Run) -> None:

@@ -12,7 +12,7 @@ from tinytl.backbones import Network, find_backbone
 from tinytl.backbones.architecture import Architecture
 from tinytl.backbones.insertion import insert_lite_residuals
 from tinytl.backbones.proxyless import ProxylessNAS
-from tinytl.backbones.weights import save_for_reference
+from tinytl.backbones.weights import find_weights, save_for_reference
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
 from tinytl.errors import ConfigError, WeightsError
@@ -78,9 +78,18 @@ def test_what_is_declared_is_true_of_the_network(source: Network, tmp_path: Path
 
 def test_without_files_it_is_said_what_to_put_where(tmp_path: Path) -> None:
     find_backbone("specialized/cars")  # of which nothing is read yet
-    config = config_of(backbone="specialized/cars")
-    with pytest.raises(WeightsError, match=r"put the file specialized/car/net\.config into a dir"):
-        build_network(config, 7, weights_directory=tmp_path)
+    both = {"specialized/car/net.config", "specialized/car/init"}
+    with pytest.raises(WeightsError) as described:
+        build_network(config_of(backbone="specialized/cars"), 7, weights_directory=tmp_path)
+    with pytest.raises(WeightsError) as weights:
+        find_weights("imagenet", "specialized/cars", tmp_path)
+    for error in (described, weights):
+        text = str(error.value)
+        assert text.startswith("put the files specialized/car/")
+        assert set(text.split()[3:6:2]) == both
+    put(tmp_path, published())
+    with pytest.raises(WeightsError, match=r"^put the file specialized/flowers102/init into"):
+        build_network(config_of(), 7, weights_directory=tmp_path)
 
 
 def test_an_unknown_dataset_is_told() -> None:

@@ -50,14 +50,10 @@ def find_file(
         WeightsError: If it is not to be had; the text says which file to put where.
         StorageError: If it cannot be written.
     """
-    named = os.environ.get("TINYTL_WEIGHTS")
     cache = cache_directory() / "weights"
-    places = [place for place in (directory, Path(named) if named else None, cache) if place]
-    for place in places:
-        if place.match(source.file) and place.is_file():
-            return place
-        if (place / source.file).is_file():
-            return place / source.file
+    places = _places(directory, cache)
+    if found := _found(source.file, places):
+        return found
     if not source.urls:
         raise WeightsError(
             f"the built-in task's source model {source.file} is not built yet: `tinytl sweep "
@@ -66,8 +62,25 @@ def find_file(
     try:
         fetch(source.urls, cache / source.file, digest=source.digest, on_progress=on_progress)
     except DownloadError as error:
+        missing = [source.file, *(file for file in source.needs if not _found(file, places))]
+        files = "file" if len(missing) == 1 else "files"
         raise WeightsError(
-            f"{error}; put the file {source.file} into a directory and name it with --weights or "
-            f"TINYTL_WEIGHTS (looked in {', '.join(str(place) for place in places)})"
+            f"put the {files} {' and '.join(missing)} into a directory and name it with --weights "
+            f"or TINYTL_WEIGHTS: not in {', '.join(str(place) for place in places)}, and {error}"
         ) from None
     return cache / source.file
+
+
+def _places(directory: Path | None, cache: Path) -> list[Path]:
+    named = os.environ.get("TINYTL_WEIGHTS")
+    return [place for place in (directory, Path(named) if named else None, cache) if place]
+
+
+def _found(file: str, places: list[Path]) -> Path | None:
+    """Returns where a file is; a place may be the file itself."""
+    for place in places:
+        if place.match(file) and place.is_file():
+            return place
+        if (place / file).is_file():
+            return place / file
+    return None

@@ -28,11 +28,13 @@ class Source:
         file: Its name in a directory of weights; may have folders.
         urls: Where it is downloaded from, in this order.
         digest: What it must have, see `tinytl.download.verify`; None where nobody tells.
+        needs: Files without which it is of no use, named likewise.
     """
 
     file: str
     urls: tuple[str, ...] = ()
     digest: str | None = None
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +79,10 @@ SPECIALIZED = {
 
 def specialized_source(dataset: str, file: str) -> Source:
     """Returns the source of `net.config` or `init`, which are named alike for every dataset."""
-    path = f"specialized/{SPECIALIZED[dataset]}/{file}"
-    return Source(file=path, urls=_at(_TINYTL, path))
+    folder = f"specialized/{SPECIALIZED[dataset]}"
+    path = f"{folder}/{file}"
+    needs = tuple(f"{folder}/{other}" for other in ("net.config", "init") if other != file)
+    return Source(file=path, urls=_at(_TINYTL, path), needs=needs)
 
 
 def _at(bases: tuple[str, ...], file: str) -> tuple[str, ...]:
@@ -112,6 +116,7 @@ def _specialized(dataset: str) -> WeightsInfo:
     return WeightsInfo(
         file=source.file,
         urls=source.urls,
+        needs=source.needs,
         norm="gn_ws",
         normalization=IMAGENET,
         lite_residual=True,

@@ -55,13 +55,20 @@ def test_offline_it_is_said_which_file_to_put_where(
     with pytest.raises(WeightsError) as caught:
         find_file(source, tmp_path / "a")
     text = str(caught.value)
-    assert text.startswith(f"cannot download {FILE}: {DEAD}/1: no connection (")
-    assert f"; {DEAD}/2: no connection (" in text
     places = f"{tmp_path / 'a'}, {tmp_path / 'b'}, {cache}"
-    assert text.endswith(
-        f"; put the file {FILE} into a directory and name it with --weights or TINYTL_WEIGHTS "
-        f"(looked in {places})"
+    assert text.startswith(
+        f"put the file {FILE} into a directory and name it with --weights or TINYTL_WEIGHTS: not "
+        f"in {places}, and cannot download {FILE}: {DEAD}/1: no connection ("
     )
+    assert f"; {DEAD}/2: no connection (" in text
+
+
+def test_files_that_are_of_use_together_are_named_together(tmp_path: Path) -> None:
+    source = Source(file="folder/a", urls=(f"{DEAD}/a",), needs=("folder/b", "folder/c"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "b").touch()
+    with pytest.raises(WeightsError, match=r"^put the files folder/a and folder/c into"):
+        find_file(source, tmp_path)
 
 
 def test_a_damaged_mirror_is_passed_over(

@@ -1,15 +1,16 @@
 """A network as blocks one after another, and the head behind them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tinytl.backbones import Network
 from tinytl.engine.loss import training_loss
-from tinytl.engine.planned.branch import Branch, Stage, Tiles
+from tinytl.engine.planned.branch import Branch
 from tinytl.engine.planned.layers import ALL, add_gradient
+from tinytl.engine.planned.slabs import Stage, Tiles
 from tinytl.errors import ConfigError
 from tinytl.nn.conv import SavingConv2d
 from tinytl.nn.lite_residual import LiteResidual, WithLiteResidual
@@ -28,18 +29,20 @@ class Block:
         )
         self.parameters = [*branch.parameters, *self.lite_parameters]
 
-    def forward(self, input: Tensor, tile_bytes: int) -> Tensor:
-        """Returns the block's output [N, C', H', W'] for an `input` [N, C, H, W]."""
-        tiles = self.branch.tiles(input, tile_bytes)
-        outputs = (self.branch.forward(input[b], tiles.slabs) for b in tiles.batches(len(input)))
-        output = joined(outputs, len(input))
+    def forward(self, input: Tensor, tile_bytes: int) -> tuple[Tensor, list[Tensor]]:
+        """Returns the block's output [N, C', H', W'] for an `input` [N, C, H, W].
+
+        And what `backward` needs beside the input: of the output's size, or nothing.
+        """
+        output, kept = self.branch.forward(input, tile_bytes)
         if self.lite_residual is not None:
             output.add_(self.lite_residual(input, output.shape[2:]))
-        return output.add_(input) if self.skip else output
+        return (output.add_(input) if self.skip else output), kept
 
     def backward(
         self,
         input: Tensor,
+        kept: list[Tensor],
         grads: list[Tensor],
         tile_bytes: int,
         *,
@@ -50,33 +53,20 @@ class Block:
 
         Args:
             input: Of `forward`.
-            grads: The gradient of its result, which is taken out; its memory may become that of the
-                input's gradient.
+            kept: What `forward` returned beside its result, which is taken out.
+            grads: The gradient of the result, which is taken out; its memory is used up.
             tile_bytes: Of the activations that exist at a time.
             needs_input: Whether the gradient of the input is needed.
             complete: Called with parameters to whose gradients this call adds no more.
         """
         grad = grads.pop()
-        beside = self._lite_residual_backward(input, grad, needs_input=needs_input)
+        grad_input = self._lite_residual_backward(input, grad, needs_input=needs_input)
         complete(self.lite_parameters)
-        grad_input = None
-        if needs_input:  # the skip connection's share is the gradient itself
-            grad_input = grad if self.skip else beside
-            if grad_input is None:
-                grad_input = torch.zeros_like(input)
-        tiles = self.branch.tiles(input, tile_bytes)
-        for images in tiles.batches(len(input)):
-            of_output = grad[images].clone() if self.skip else grad[images]
-            of_branch, kept = self.branch.projection_gradient_(
-                input[images], of_output, tiles.slabs
-            )
-            del of_output
-            if images.stop >= len(input):
-                del grad
-            part = None if grad_input is None else grad_input[images]
-            if part is not None and self.skip and beside is not None:
-                part.add_(beside[images])
-            self.branch.backward(input[images], of_branch, kept, part, tiles.slabs)
+        if needs_input and self.skip:
+            grad_input = grad.clone() if grad_input is None else grad_input.add_(grad)
+        elif needs_input and grad_input is None:
+            grad_input = torch.zeros_like(input)
+        self.branch.backward(input, kept, grad, grad_input, tile_bytes)
         complete(self.branch.parameters)
         return grad_input
 
@@ -95,20 +85,6 @@ class Block:
         for parameter in self.lite_parameters:
             add_gradient(parameter, ALL, grads.pop(0))
         return beside
-
-
-def joined(parts: Iterable[Tensor], images: int) -> Tensor:
-    """Returns the parts of a batch of so many images as one tensor; what is whole is not copied."""
-    whole: Tensor | None = None
-    done = 0
-    for part in parts:
-        if len(part) == images:
-            return part
-        if whole is None:
-            whole = part.new_empty(images, *part.shape[1:])
-        whole[done : done + len(part)] = part
-        done += len(part)
-    return cast("Tensor", whole)
 
 
 class Head:
@@ -148,7 +124,7 @@ class Head:
         Returns:
             The loss, a scalar, and the gradient of the input where it is needed.
         """
-        tiles = Tiles.of_channels(
+        tiles = Tiles.of(
             images=len(input),
             channels=self.channels,
             unit=self.stage.norm.per_group,

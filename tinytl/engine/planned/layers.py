@@ -52,12 +52,12 @@ class SlabWeight:
 
     def forward(self, input: Tensor, slab: slice) -> Tensor:
         """Returns the slab of output channels for `input`; all of it, or the slab if depthwise."""
-        weight = self._rows(slab)
+        weight = self.rows(slab)
         return F.conv2d(input, weight, None, *self._geometry(weight))
 
     def backward(self, grad: Tensor, slab: slice, input_size: torch.Size) -> Tensor:
         """Returns the gradient of the input of `forward`."""
-        weight = self._rows(slab)
+        weight = self.rows(slab)
         return input_gradient(grad, weight, input_size, self._geometry(weight))
 
     def backward_into_(self, grad_input: Tensor, grad: Tensor, slab: slice) -> None:
@@ -65,7 +65,7 @@ class SlabWeight:
         if not self.pointwise:
             grad_input.add_(self.backward(grad, slab, grad_input.shape))
             return
-        transposed = self._rows(slab).flatten(1).T.expand(len(grad), -1, -1)
+        transposed = self.rows(slab).flatten(1).T.expand(len(grad), -1, -1)
         grad_input.flatten(2).baddbmm_(transposed, grad.flatten(2))
 
     def add_gradient(self, input: Tensor, grad: Tensor, slab: slice) -> None:
@@ -84,7 +84,7 @@ class SlabWeight:
 
     def project_(self, total: Tensor | None, input: Tensor, slab: slice) -> Tensor:
         """Returns `total`, in place, with the share of a slab of input channels added."""
-        weight = self._columns(slab).expand(len(input), -1, -1)
+        weight = self.columns(slab).expand(len(input), -1, -1)
         if total is None:
             return torch.bmm(weight, input.flatten(2)).unflatten(2, input.shape[2:])
         total.flatten(2).baddbmm_(weight, input.flatten(2))
@@ -92,7 +92,7 @@ class SlabWeight:
 
     def project_backward(self, grad: Tensor, slab: slice) -> Tensor:
         """Returns the gradient of a slab of input channels."""
-        weight = self._columns(slab).T.expand(len(grad), -1, -1)
+        weight = self.columns(slab).T.expand(len(grad), -1, -1)
         return torch.bmm(weight, grad.flatten(2)).unflatten(2, grad.shape[2:])
 
     def add_project_gradient(self, input: Tensor, grad: Tensor, slab: slice) -> None:
@@ -118,12 +118,13 @@ class SlabWeight:
         depthwise = layer.groups > 1
         return layer.stride, layer.padding, layer.dilation, len(weight) if depthwise else 1
 
-    def _rows(self, slab: slice) -> Tensor:
+    def rows(self, slab: slice) -> Tensor:
+        """Returns the weight of a slab of output channels, as it is used."""
         weight = self.layer.part(slab, ALL)
         return standardize(weight) if self.layer.standardized else weight
 
-    def _columns(self, slab: slice) -> Tensor:
-        """Returns the weight of a 1x1 convolution for a slab of its input channels, [out, s]."""
+    def columns(self, slab: slice) -> Tensor:
+        """Returns the weight of a 1x1 convolution for a slab of input channels, [out, s]."""
         weight = self.layer.part(ALL, slab).flatten(1)
         if not self.layer.standardized:
             return weight
@@ -150,13 +151,14 @@ class SlabNorm:
         self.per_group = (
             layer.num_channels // layer.num_groups if isinstance(layer, nn.GroupNorm) else 1
         )
+        self.fixed = not isinstance(layer, nn.GroupNorm)
 
     def forward(self, input: Tensor, slab: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Returns the normalized `input` [N, s, H, W], and what `backward` needs.
 
         BatchNorm with a frozen scale works in place.
         """
-        weight, bias = self._affine(slab)
+        weight, bias = self.affine(slab)
         if isinstance(self.layer, nn.GroupNorm):
             output, mean, rstd = torch.native_group_norm(
                 input, weight, bias, *self._sizes(input), self.layer.eps
@@ -172,14 +174,14 @@ class SlabNorm:
 
         Gradients of scale and bias are added up where they are trained.
         """
-        layer, (weight, bias) = self.layer, self._affine(slab)
+        layer, (weight, bias) = self.layer, self.affine(slab)
         if isinstance(layer, nn.GroupNorm):
             return self._group_norm_backward_(grad, kept, weight, slab)
         if layer.weight.requires_grad or layer.bias.requires_grad:
             bias_grad = grad.sum(dim=(0, 2, 3))
-            _add_if_trained(layer.bias, slab, bias_grad)
+            add_if_trained(layer.bias, slab, bias_grad)
             if layer.weight.requires_grad:
-                mean, inverse = self._running(slab)
+                mean, inverse = self.running(slab)
                 along = torch.einsum("nchw,nchw->c", grad, kept[0])
                 add_gradient(layer.weight, slab, (along - mean * bias_grad) * inverse)
         scale, _ = self._linear(weight, bias, slab)
@@ -203,8 +205,8 @@ class SlabNorm:
         mean, rstd = mean.view(images, groups, 1), rstd.view(images, groups, 1)
         by_group = per_channel.view(images, groups, -1), along.view(images, groups, -1)
         normalized = (by_group[1] - mean * by_group[0]) * rstd  # sum of g y of each channel
-        _add_if_trained(self.layer.weight, slab, normalized.view(images, channels).sum(dim=0))
-        _add_if_trained(self.layer.bias, slab, per_channel.sum(dim=0))
+        add_if_trained(self.layer.weight, slab, normalized.view(images, channels).sum(dim=0))
+        add_if_trained(self.layer.bias, slab, per_channel.sum(dim=0))
         scale = weight.view(1, groups, -1)
         count = size * self.per_group
         first = (scale * by_group[0]).sum(dim=2, keepdim=True) / count
@@ -216,7 +218,8 @@ class SlabNorm:
         grad.view(grouped).addcmul_(input.view(grouped), of_input).add_(constant)
         return grad
 
-    def _affine(self, slab: slice) -> tuple[Tensor, Tensor]:
+    def affine(self, slab: slice) -> tuple[Tensor, Tensor]:
+        """Returns scale and bias."""
         return self.layer.weight.detach()[slab], self.layer.bias.detach()[slab]
 
     def _sizes(self, input: Tensor) -> tuple[int, int, int, int]:
@@ -226,16 +229,18 @@ class SlabNorm:
 
     def _linear(self, weight: Tensor, bias: Tensor, slab: slice) -> tuple[Tensor, Tensor]:
         """Returns the scale and shift that a frozen BatchNorm is, [s, 1, 1] each."""
-        mean, inverse = self._running(slab)
+        mean, inverse = self.running(slab)
         scale = weight * inverse
         return scale.view(-1, 1, 1), (bias - mean * scale).view(-1, 1, 1)
 
-    def _running(self, slab: slice) -> tuple[Tensor, Tensor]:
+    def running(self, slab: slice) -> tuple[Tensor, Tensor]:
+        """Returns mean and inverse deviation of a BatchNorm, which are fixed."""
         layer: Any = self.layer
         return layer.running_mean[slab], torch.rsqrt(layer.running_var[slab] + layer.eps)
 
 
-def _add_if_trained(parameter: Tensor, slab: slice, grad: Tensor) -> None:
+def add_if_trained(parameter: Tensor, slab: slice, grad: Tensor) -> None:
+    """Adds the gradient of some rows of a parameter, if it is trained."""
     if parameter.requires_grad:
         add_gradient(parameter, slab, grad)
 

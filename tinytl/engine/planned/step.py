@@ -1,13 +1,29 @@
 """A training step as a plan has it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tinytl.backbones import Network
-from tinytl.engine.planned.block import blocks_of, joined
+from tinytl.engine.planned.block import blocks_of
 from tinytl.engine.planned.plan import Part, Plan
+from tinytl.engine.planned.slabs import joined
+
+
+@dataclass
+class _Saved:
+    """What a part or a block keeps between forward and backward.
+
+    Attributes:
+        input: What it was given.
+        kept: What a block keeps beside it.
+    """
+
+    input: Tensor
+    kept: list[Tensor]
 
 
 class PlannedStep:
@@ -45,85 +61,106 @@ class PlannedStep:
         Returns:
             The mean loss of the batch, a scalar.
         """
-        batch = len(images)
-        inputs = [images]
+        saved: list[_Saved] = []
+        hidden = images
         for part in self.plan.parts:
-            output = self._forward(part, inputs[-1])
-            if _last_block(part) < self.lowest:
-                inputs.clear()
-            inputs.append(output)
-            del output
+            hidden = self._saving(part, hidden, saved)
         loss, grad = self.head.step(
-            inputs.pop(),
+            hidden,
             labels,
             label_smoothing=label_smoothing,
             tile_bytes=self.plan.tile_bytes,
             needs_input=self.lowest < len(self.blocks),
         )
+        del hidden
         self._update(self.head.parameters)
-        handed = [] if grad is None else [grad]
+        handed = [grad]
         del grad
-        for part in reversed(self.plan.parts):
-            if not handed:
-                break
-            grad = self._backward(part, inputs.pop(), handed, batch)
-            handed = [] if grad is None else [grad]
-            del grad
+        self._backward_chain(self.plan.parts, saved, handed, len(images))
         return loss
 
     def _forward(self, part: Part | int, input: Tensor) -> Tensor:
         """Returns what a part makes of its input, and keeps nothing."""
         if isinstance(part, int):
-            return self.blocks[part].forward(input, self.plan.tile_bytes)
-        return joined(
-            (self._chain(part, images) for images in input.split(part.images)), len(input)
-        )
+            return self.blocks[part].forward(input, self.plan.tile_bytes)[0]
+        outputs = (self._chain(part, images) for images in input.split(part.images))
+        return joined(outputs, len(input))
 
     def _chain(self, part: Part, hidden: Tensor) -> Tensor:
         for child in part.children:
             hidden = self._forward(child, hidden)
         return hidden
 
+    def _saving(self, part: Part | int, input: Tensor, saved: list["_Saved"]) -> Tensor:
+        """Returns what a part makes of its input, and notes what its backward pass needs."""
+        if isinstance(part, int):
+            output, kept = self.blocks[part].forward(input, self.plan.tile_bytes)
+        else:
+            output, kept = self._forward(part, input), []
+        if _last_block(part) >= self.lowest:
+            saved.append(_Saved(input, kept))
+        return output
+
+    def _backward_chain(
+        self,
+        parts: Sequence[Part | int],
+        saved: list["_Saved"],
+        grads: list[Any],
+        batch: int,
+    ) -> None:
+        """Makes the gradient of the last part's output that of the first one's input.
+
+        Args:
+            parts: One after another.
+            saved: What `_saving` noted of the last of them, which is taken out.
+            grads: The gradient, in a list so that no other reference keeps its memory; in the end
+                None where it is not needed.
+            batch: Images in the batch: with fewer, gradients are still incomplete.
+        """
+        for part in reversed(parts[len(parts) - len(saved) :]):
+            grads.append(self._backward(part, saved.pop(), grads, batch))
+
     def _backward(
-        self, part: Part | int, input: Tensor, grads: list[Tensor], batch: int
+        self, part: Part | int, saved: "_Saved", grads: list[Any], batch: int
     ) -> Tensor | None:
         """Returns the gradient of a part's input, None where it is not needed.
 
         Args:
             part: With parameters that are trained, or with blocks below it that have some.
-            input: Of the part; its memory may become that of its gradient.
-            grads: The gradient of what the part returned, which is taken out; as well.
-            batch: Images in the batch: with fewer, gradients are still incomplete.
+            saved: By the part; the memory of its input may become that of the gradient.
+            grads: The gradient of what the part returned, which is taken out.
+            batch: See `_backward_chain`.
         """
         if isinstance(part, int):
             return self.blocks[part].backward(
-                input,
+                saved.input,
+                saved.kept,
                 grads,
                 self.plan.tile_bytes,
                 needs_input=part > self.lowest,
-                complete=self._update if len(input) == batch else _ignore,
+                complete=self._update if len(saved.input) == batch else _ignore,
             )
-        grad = grads.pop()
-        needed = [child for child in part.children if _last_block(child) >= self.lowest]
+        input, grad = saved.input, grads.pop()
+        whole = len(input) <= part.images
         for start in range(0, len(input), part.images):
             images = slice(start, start + part.images)
-            inputs = [input[images]]
-            for child in part.children[:-1]:
-                inputs.append(self._forward(child, inputs[-1]))
+            inside: list[_Saved] = []
+            hidden = input[images]
+            for child in part.children:
+                hidden = self._saving(child, hidden, inside)
+            del hidden
             handed = [grad[images]]
             if images.stop >= len(input):
                 del grad
-            for child in reversed(needed):
-                result = self._backward(child, inputs.pop(), handed, batch)
-                handed = [] if result is None else [result]
-            del result
-            if handed:
-                if len(handed[0]) == len(input):
-                    return handed.pop()
-                input[images] = handed.pop()
+            self._backward_chain(part.children, inside, handed, batch)
+            result = handed.pop()
+            if result is not None and not whole:
+                input[images] = result
         if len(input) == batch:
             self._update([p for index in part.blocks for p in self.blocks[index].parameters])
-        return input if part.blocks.start > self.lowest else None
+        if part.blocks.start <= self.lowest:
+            return None
+        return result if whole else input
 
     def _update(self, parameters: Sequence[nn.Parameter]) -> None:
         """Updates the parameters that have a gradient, which it then drops."""

@@ -70,7 +70,12 @@ def _bring(archive: Archive, place: Path, on_progress: Callable[[str], Progress]
         verify_archive(archive, place)
     elif archive.url is not None:
         told = on_progress(f"downloading {archive.file}")
-        fetch([archive.url], path, digest=archive.digest, on_progress=told)
+        try:
+            fetch([archive.url], path, digest=archive.digest, on_progress=told)
+        except DownloadError as error:
+            raise DownloadError(
+                f"place {archive.file} in {place}/ by hand, or try again later: {error}"
+            ) from None
     if archive.folder is not None:
         unpack(path, archive.folder, on_progress(f"unpacking {archive.file}"))
 

@@ -85,6 +85,17 @@ def test_a_download_with_another_digest_is_refused(server, tmp_path):
     assert not (tmp_path / "data/pets/images").exists()
 
 
+def test_what_cannot_be_downloaded_may_be_placed_by_hand(tmp_path):
+    info = DATASETS["pets"]
+    archives = tuple(replace(a, url="http://127.0.0.1:9/a") for a in info.archives)
+    with pytest.raises(DownloadError) as caught:
+        run(replace(info, archives=archives), tmp_path)
+    assert str(caught.value).startswith(
+        f"place images.tar.gz in {tmp_path}/pets/ by hand, or try again later: cannot download "
+        "images.tar.gz: http://127.0.0.1:9/a: no connection ("
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "files"),
     [

@@ -1,5 +1,6 @@
 """Archives, unpacked whole or not at all, and nowhere but where they should be."""
 
+import errno
 import shutil
 import tarfile
 import zipfile
@@ -13,8 +14,11 @@ from tinytl.storage import locked, not_written
 Progress = Callable[[int, int | None], None]
 """Is told how many bytes of how many are done; None where that is not known."""
 
-# A RuntimeError is an encrypted member. Gzip tells of damage by an OSError without a number.
+# A RuntimeError is an encrypted member.
 _DAMAGE = (EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+# What a disk or its permissions may refuse. Any other OSError is what an archive asks for that is
+# none: a place before its beginning, a name too long; gzip's even have no number.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def unpack(archive: Path, folder: str, on_progress: Progress | None = None) -> None:
@@ -24,12 +28,13 @@ def unpack(archive: Path, folder: str, on_progress: Progress | None = None) -> N
     process left there is removed. Of several processes that start at once, the first unpacks.
 
     Raises:
-        DataError: If it is no whole tar or zip archive, a member would lie outside of it, or it
-            does not hold the folder.
+        DataError: If it cannot be read, is no whole tar or zip archive, a member would lie outside
+            of it, or it does not hold the folder.
         StorageError: If a file cannot be written.
     """
     with locked(archive):
         if not archive.with_name(folder).is_dir():
+            _check_readable(archive)
             _unpack(archive, folder, on_progress)
 
 
@@ -45,14 +50,24 @@ def _unpack(archive: Path, folder: str, on_progress: Progress | None) -> None:
                 on_progress(done_bytes, archive.stat().st_size)
         _move(archive, partial, folder, target)
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
             raise not_written(target, error) from None
-        reason = str(error).partition("\n")[0].rstrip(":") or "it is damaged"
+        text = (isinstance(error, OSError) and error.strerror) or str(error)
+        reason = text.partition("\n")[0].rstrip(":") or "it is damaged"
         raise DataError(
             f"cannot unpack {archive}: {reason}; remove it and get another copy"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_readable(archive: Path) -> None:
+    try:
+        archive.open("rb").close()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {archive}: {error.strerror}; correct its permissions, or replace it"
+        ) from None
 
 
 def _move(archive: Path, partial: Path, folder: str, target: Path) -> None:

@@ -63,6 +63,33 @@ def test_a_damaged_archive(archive):
     assert beside(archive) == set()
 
 
+@pytest.mark.parametrize("member", ["images/" + "n" * 300, "images/1.txt/2.txt"])
+def test_what_cannot_be_a_file_is_damage(member, tmp_path):
+    archive = tmp_path / "data" / "set.tgz"
+    pack(archive, {"images/1.txt": b"one", member: b"two"})
+    with pytest.raises(DataError, match=r"cannot unpack .*set\.tgz: .*; remove it and get another"):
+        unpack(archive, "images")
+    assert beside(archive) == set()
+
+
+def test_a_place_before_the_beginning_is_damage(tmp_path):
+    archive = tmp_path / "data" / "set.zip"
+    pack(archive, {"images/1.txt": b"one"})
+    content = bytearray(archive.read_bytes())
+    end = content.index(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (2**31).to_bytes(4, "little")  # where the directory begins
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="cannot unpack"):
+        unpack(archive, "images")
+
+
+def test_an_archive_that_cannot_be_read(tmp_path):
+    archive = tmp_path / "data" / "set.zip"
+    archive.mkdir(parents=True)  # the superuser may read every file, but no folder as one
+    with pytest.raises(DataError, match=r"cannot read .*set\.zip: Is a directory; correct"):
+        unpack(archive, "images")
+
+
 def test_another_archive_under_this_name(archive):
     with pytest.raises(DataError, match=r"must hold jpg/, but holds attributes\.txt, images;"):
         unpack(archive, "jpg")

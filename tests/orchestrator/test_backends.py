@@ -148,9 +148,7 @@ def test_relative_paths_mean_the_same_in_every_process(
     assert (tmp_path / "out" / "run" / "trials" / "photos-0000" / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize(
-    ("limit_bytes", "kept"), [(None, ["decoded-96", "sizes.npy"]), (0, ["sizes.npy"])]
-)
+@pytest.mark.parametrize(("limit_bytes", "kept"), [(None, ["decoded-96", "sizes"]), (0, ["sizes"])])
 def test_trials_of_all_resolutions_share_the_cache_within_its_limit(
     limit_bytes: int | None, kept: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """Images decoded once for all runs on a machine, in a file that each maps into its memory.
 
-    <cache directory>/images/<key>/sizes.npy        bytes, height and width of each image
+    <cache directory>/images/<key>/sizes            bytes, height and width of each image
                                    decoded-<side>   pixels, one image behind the other
                                    encoded          the bytes of the files likewise
 
@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +39,7 @@ from tinytl.storage import cache_directory, locked, write_atomically
 Progress = Callable[[int, int], None]
 
 _FORMAT = 1
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _SIDE_STEP = 32
 _LARGEST_LIMIT_BYTES = 20 * 10**9
 _SHARE_OF_FREE_DISK = 1 / 3
@@ -148,7 +148,7 @@ class _Source:
                 partial.unlink()
             if limit_bytes is None:
                 limit_bytes = _default_limit_bytes(folder.parent)
-            sizes = self._sizes(folder / "sizes.npy")
+            sizes = self._sizes(folder / "sizes")
             shapes = [shrunk_size(height, width, self.side) for _, height, width in sizes]
             decoded = Container(
                 folder / f"decoded-{self.side}", [3 * height * width for height, width in shapes]
@@ -179,17 +179,16 @@ class _Source:
 
     def _sizes(self, path: Path) -> list[tuple[int, int, int]]:
         """Returns bytes, height and width of each image, read from the files' headers once."""
-        if path.exists():
-            return [tuple(row) for row in np.load(path, allow_pickle=False).tolist()]
+        if (kept := _kept_sizes(path)) is not None:
+            return kept
         threads = os.cpu_count() or 1
         sizes: list[tuple[int, int, int]] = []
         with closing(ahead(_size, self.images, threads=threads, depth=16 * threads)) as found:
             for size in found:
                 sizes.append(size)
                 self.on_progress(len(sizes), 2 * len(self.images))
-        content = BytesIO()
-        np.save(content, np.array(sizes, np.int64), allow_pickle=False)
-        write_atomically(path, content.getvalue())
+        content = np.array(sizes, np.int64).tobytes()
+        write_atomically(path, hashlib.sha256(content).digest() + content)
         return sizes
 
     def _pixels(self, number: int, shape: tuple[int, int]) -> memoryview:
@@ -245,6 +244,19 @@ def _identity(files: Files, names: tuple[str, ...]) -> list[tuple[str, int, int]
         raise DataError(
             f"{files.location} cannot be read any more: {error}; bring its files back"
         ) from None
+
+
+def _kept_sizes(path: Path) -> list[tuple[int, int, int]] | None:
+    """Returns what a file of sizes holds behind its digest, None where it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    rows = np.frombuffer(content, np.int64).reshape(-1, 3).tolist()
+    return [(length, height, width) for length, height, width in rows]
 
 
 def _size(image: tuple[FileImages, int]) -> tuple[int, int, int]:

@@ -92,15 +92,15 @@ def test_above_the_limit_files_are_kept_and_above_that_nothing(write, photos, ca
     splits = load(write("photos", photos))
     nothing = cached(splits, side=1000, limit_bytes=0)
     assert isinstance(nothing.test, ShrunkImages)
-    assert kept_files(cache) == ["sizes.npy"]
+    assert kept_files(cache) == ["sizes"]
     files_bytes = sum(map(len, photos.values()))
     assert files_bytes < decoded_bytes(splits)
     encoded = cached(splits, side=1000, limit_bytes=files_bytes)
     assert isinstance(encoded.test, ShrunkImages)
-    assert kept_files(cache) == ["encoded", "sizes.npy"]
+    assert kept_files(cache) == ["encoded", "sizes"]
     decoded = cached(splits, side=1000, limit_bytes=decoded_bytes(splits))
     assert isinstance(decoded.test, DecodedImages)
-    assert kept_files(cache) == ["decoded-1000", "encoded", "sizes.npy"]
+    assert kept_files(cache) == ["decoded-1000", "encoded", "sizes"]
     for kept in (nothing, encoded, decoded):
         assert equal(kept, splits)
 
@@ -158,7 +158,7 @@ def test_runs_on_other_parts_of_the_dataset_share_it(folder, cache):
 def test_each_side_is_kept_for_itself(folder, cache):
     for side in (SIDE, 64):
         cached(load(folder), side=side)
-    assert kept_files(cache) == ["decoded-32", "decoded-64", "sizes.npy"]
+    assert kept_files(cache) == ["decoded-32", "decoded-64", "sizes"]
 
 
 def keys(cache: Path) -> int:
@@ -211,7 +211,7 @@ def test_a_damaged_image_is_named_and_nothing_is_left(write, photos, cache, name
     splits = load(write("photos", {**photos, name: damage}))
     with pytest.raises(DataError, match=f"cannot decode the image {name}"):
         cached(splits, side=SIDE)
-    assert not set(kept_files(cache)) - {"sizes.npy"}
+    assert not set(kept_files(cache)) - {"sizes"}
 
 
 def test_files_that_are_gone_are_told(folder):
@@ -228,6 +228,24 @@ def test_a_file_that_is_cut_is_built_anew(folder, cache):
     path.unlink()
     path.write_bytes((cache / "copy").read_bytes()[:1000])
     assert equal(cached(load(folder), side=SIDE), expected)
+
+
+DAMAGES = {
+    "nothing": lambda content: b"",
+    "cut": lambda content: content[:-24],
+    "one bit": lambda content: content[:40] + bytes([content[40] ^ 1]) + content[41:],
+    "another file": lambda content: b"\x93NUMPY",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_sizes_that_are_damaged_are_read_anew(folder, cache, damage):
+    expected = cached(load(folder), side=SIDE)
+    (path,) = cache.rglob("sizes")
+    content = path.read_bytes()
+    path.write_bytes(DAMAGES[damage](content))
+    assert equal(cached(load(folder), side=SIDE), expected)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("small_disk_bytes", [2**20])

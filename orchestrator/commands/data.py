@@ -1,4 +1,4 @@
-"""`tinytl data`: which datasets there are, how to get one, and whether it is whole."""
+"""`tinytl data`: which datasets there are, how to get one, whether it is whole, what is kept."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="List, fetch and check datasets.",
+    help="List, fetch and check datasets; clear what is kept of their images.",
 )
 
 
@@ -99,6 +99,15 @@ def check(
             console.print(finding.text, markup=False, highlight=False, soft_wrap=True)
     if not whole:
         raise typer.Exit(INCOMPLETE)
+
+
+@app.command("clear")
+def clear() -> None:
+    """Delete the decoded images that runs share; the next run decodes what it needs again."""
+    from tinytl.data import clear_cache, images_directory
+
+    freed = f"deleted {clear_cache() / 1e6:,.1f} MB of decoded images in {images_directory()}"
+    _console().print(freed, highlight=False, soft_wrap=True)
 
 
 def _sizes(info: "DatasetInfo") -> list[str]:

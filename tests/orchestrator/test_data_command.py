@@ -86,7 +86,17 @@ def test_an_unknown_name(run: Run, name: str) -> None:
     assert f"unknown dataset {name!r}: choose one of" in error
 
 
+def test_clear_says_what_is_gone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYTL_CACHE", str(tmp_path))
+    (tmp_path / "images" / "key").mkdir(parents=True)
+    (tmp_path / "images" / "key" / "decoded-96").write_bytes(bytes(1_500_000))
+    for size in ("1.5", "0.0"):
+        said = f"deleted {size} MB of decoded images in {tmp_path}/images\n"
+        assert run("clear")[:2] == (0, said)
+    assert not list(tmp_path.glob("images/*/*"))
+
+
 def test_help_names_the_verbs(run: Run) -> None:
     code, printed, _ = run("--help")
     assert code == 0
-    assert all(verb in printed for verb in ("ls", "fetch", "check"))
+    assert all(verb in printed for verb in ("ls", "fetch", "check", "clear"))

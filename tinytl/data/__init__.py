@@ -3,7 +3,7 @@
 from tinytl.data.datasets import dataset_info, default_root, load_splits, locate, places
 from tinytl.data.images import Images, Splits
 from tinytl.data.pipeline.batches import batches
-from tinytl.data.pipeline.cache import cache_side, cached
+from tinytl.data.pipeline.cache import cache_side, cached, clear_cache, images_directory
 from tinytl.data.pipeline.transforms import (
     EvaluationTransform,
     Normalization,
@@ -23,8 +23,10 @@ __all__ = [
     "batches",
     "cache_side",
     "cached",
+    "clear_cache",
     "dataset_info",
     "default_root",
+    "images_directory",
     "load_splits",
     "locate",
     "places",

@@ -33,7 +33,7 @@ from tinytl.data.pipeline.transforms import EVALUATED_SHARE
 from tinytl.data.sources.catalogue import DatasetInfo
 from tinytl.data.sources.files import Files
 from tinytl.data.sources.folder import FileImages, decoded_size
-from tinytl.errors import DataError
+from tinytl.errors import DataError, StorageError
 from tinytl.storage import cache_directory, locked, write_atomically
 
 Progress = Callable[[int, int], None]
@@ -43,6 +43,35 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 _SIDE_STEP = 32
 _LARGEST_LIMIT_BYTES = 20 * 10**9
 _SHARE_OF_FREE_DISK = 1 / 3
+
+
+def images_directory() -> Path:
+    """Returns where images are kept."""
+    return cache_directory() / "images"
+
+
+def clear_cache() -> int:
+    """Deletes all images that are kept, and returns how many bytes that were.
+
+    Runs that have them mapped go on with them; who builds is waited for. The locks stay.
+
+    Raises:
+        StorageError: If one cannot be deleted.
+    """
+    freed_bytes = 0
+    for folder in [path for path in images_directory().glob("*") if path.is_dir()]:
+        with locked(folder):
+            try:
+                size_bytes = sum(path.stat().st_size for path in folder.iterdir())
+                shutil.rmtree(folder)
+            except FileNotFoundError:  # another process that clears was faster
+                continue
+            except OSError as error:
+                raise StorageError(
+                    f"cannot delete {folder}: {error.strerror}; correct its permissions"
+                ) from None
+            freed_bytes += size_bytes
+    return freed_bytes
 
 
 def cache_side(largest_resolution: int, info: DatasetInfo, crop_scale: float | None) -> int:
@@ -164,7 +193,7 @@ class _Source:
     def _folder(self) -> Path:
         names = [entry for leaf in self.leaves for entry in _identity(leaf.files, leaf.names)]
         key = hashlib.sha256(json.dumps([_FORMAT, names]).encode()).hexdigest()[:24]
-        return cache_directory() / "images" / key
+        return images_directory() / key
 
     def _is_kept(
         self, container: Container, limit_bytes: int, piece: Callable[[int], Buffer]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tinytl.data import DATASETS, Splits, cache_side, cached, load_splits
+from tinytl.data import DATASETS, Splits, cache_side, cached, clear_cache, load_splits
 from tinytl.data.pipeline.kept import DecodedImages, ShrunkImages
 from tinytl.errors import DataError, StorageError
 
@@ -228,6 +228,18 @@ def test_a_file_that_is_cut_is_built_anew(folder, cache):
     path.unlink()
     path.write_bytes((cache / "copy").read_bytes()[:1000])
     assert equal(cached(load(folder), side=SIDE), expected)
+
+
+def test_what_is_cleared_is_decoded_anew_and_runs_go_on(folder, cache):
+    running = cached(load(folder), side=SIDE)
+    expected = [image.clone() for image in all_images(running)]
+    kept = sum(path.stat().st_size for path in cache.glob("*/*"))
+    assert clear_cache() == kept > 0
+    assert not kept_files(cache)
+    assert all(map(torch.equal, all_images(running), expected))
+    assert equal(cached(load(folder), side=SIDE), running)
+    clear_cache()
+    assert clear_cache() == 0
 
 
 DAMAGES = {

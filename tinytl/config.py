@@ -65,7 +65,8 @@ class FinetuneConfig(_Section):
     Attributes:
         dataset: Name of a dataset, see `tinytl.data.DATASETS`.
         backbone: Name of a backbone, see `tinytl.backbones.find_backbone`.
-        norm: Normalization layers; None takes what the weights were trained with.
+        norm: Normalization layers; None takes what the weights were trained with, or the
+            backbone's default where they are random.
         method: Name of a transfer method, see `tinytl.methods.METHODS`.
         resolution: Side of the square input images in pixels.
         batch_size: Images in one training step.

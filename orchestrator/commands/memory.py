@@ -34,7 +34,9 @@ def memory(
     resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
     batch_size: Annotated[int, typer.Option(help="Images in a training step.")] = 8,
     classes: Annotated[int, typer.Option(help="Outputs of the classifier.", min=1)] = 102,
-    norm: Annotated[_Norm, typer.Option(help="Normalization layers.")] = _Norm.gn_ws,
+    norm: Annotated[
+        _Norm | None, typer.Option(help="Normalization layers; else the backbone's default.")
+    ] = None,
     execution: Annotated[
         _Execution, typer.Option(help="plain is stock PyTorch.")
     ] = _Execution.saving,
@@ -52,7 +54,7 @@ def memory(
     ] = None,
     kernel_size: Annotated[int | None, typer.Option(help="Its kernel size [5].")] = None,
     frozen_weights: Annotated[
-        _Storage | None, typer.Option(help="How frozen weights are stored [as float32].")
+        _Storage | None, typer.Option(help="How frozen weights are stored; else as float32.")
     ] = None,
     bits: Annotated[
         str | None, typer.Option(help="Bits of a frozen weight [8], or one a stage: 4,6,6,8,8,8.")
@@ -82,7 +84,7 @@ def memory(
         "method": method,
         "resolution": resolution,
         "batch_size": batch_size,
-        "norm": norm.value,
+        "norm": norm and norm.value,
         "execution": execution.value,
         "optimizer": optimizer,
         "train_last": train_last,

@@ -61,6 +61,10 @@ OPTIONS = [
     (["--batch-size", "2"], {"batch_size": 2}),
     (["--resolution", "48"], {"resolution": 48}),
     (["--norm", "bn_frozen"], {"norm": "bn_frozen"}),
+    (
+        ["--backbone", "mobilenet_v2_0.35", "--resolution", "33"],
+        {"backbone": "mobilenet_v2_0.35", "resolution": 33, "norm": "bn_frozen"},
+    ),
     (["--execution", "plain"], {"execution": "plain"}),
     (["--optimizer", "sgd"], {"optimizer": "sgd"}),
     (["--width", "2"], {"lite_residual": {"width": 2}}),

@@ -63,7 +63,7 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
         weights = weights_info(config.weights, config.backbone, config.norm)
     except WeightsError as error:  # what depends on the weights is not judged without them
         problems.append(str(error))
-        weights = replace(RANDOM, norm=config.norm or RANDOM.norm, lite_residual=True)
+        weights = replace(RANDOM, lite_residual=True)
     if config.resolution < backbone.min_resolution:
         problems.append(
             f"resolution: {backbone.name} takes images of at least {backbone.min_resolution} "
@@ -74,7 +74,7 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
             f"norm: {backbone.name} can be built with {', '.join(backbone.norms)}, but got "
             f"{config.norm}"
         )
-    if config.weights != "random" and config.norm not in (None, weights.norm):
+    if weights.norm is not None and config.norm not in (None, weights.norm):
         problems.append(
             f"norm: the {config.weights} weights of {backbone.name} were trained with "
             f"{weights.norm}, but got {config.norm}; leave norm out, or take weights: random"
@@ -123,8 +123,9 @@ def _frozen_weights_problems(config: FinetuneConfig, bits: int | tuple[int, ...]
 
 
 def norm_of(config: FinetuneConfig) -> Norm:
-    """Returns the kind of norm layers: the configuration's, or what the weights have."""
-    return config.norm or weights_info(config.weights, config.backbone).norm
+    """Returns the kind of norm layers: what is asked for, or else what belongs to the weights."""
+    weights = weights_info(config.weights, config.backbone)
+    return config.norm or weights.norm or find_backbone(config.backbone).norms[0]
 
 
 def build_network(

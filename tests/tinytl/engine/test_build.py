@@ -157,13 +157,17 @@ def test_execution_chooses_the_layers(execution: str, kind: type) -> None:
 NORMS = [
     ({}, "gn_ws"),
     ({"norm": "bn_frozen"}, "bn_frozen"),
+    ({"backbone": "proxyless_w0.25"}, "gn_ws"),
+    ({"backbone": "mobilenet_v2"}, "bn_frozen"),
+    ({"backbone": "mobilenet_v2", "norm": "gn_ws"}, "gn_ws"),
+    ({"backbone": "specialized/cars"}, "gn_ws"),
     ({"backbone": "proxyless_w0.25", "weights": "imagenet"}, "bn_frozen"),
     ({"backbone": "proxyless_mobile", "weights": "imagenet"}, "gn_ws"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "norm"), NORMS, ids=str)
-def test_the_norm_is_that_of_the_weights_unless_asked_for(changes: dict, norm: str) -> None:
+def test_the_norm_comes_with_weights_or_backbone_unless_asked_for(changes: dict, norm: str) -> None:
     assert norm_of(config_of(**changes)) == norm
 
 

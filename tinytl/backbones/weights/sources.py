@@ -42,13 +42,13 @@ class WeightsInfo(Source):
     """A weights file.
 
     Attributes:
-        norm: The norm layers it was trained with.
+        norm: The norm layers it was trained with; None where any will do.
         normalization: Mean and standard deviation of its input's channels, for values in 0 to 1.
         resolution: Side of the images it was trained on, in pixels; None where nobody tells.
         lite_residual: Whether it brings lite residual modules.
     """
 
-    norm: Norm
+    norm: Norm | None
     normalization: tuple[RGB, RGB]
     resolution: int | None = None
     lite_residual: bool = False
@@ -220,7 +220,7 @@ WEIGHTS: dict[str, dict[str, tuple[WeightsInfo, ...]]] = {
         ),
     },
 }
-RANDOM = WeightsInfo(file="", norm="gn_ws", normalization=HALF)
+RANDOM = WeightsInfo(file="", norm=None, normalization=HALF)
 
 
 def weights_of(backbone: str) -> dict[str, tuple[WeightsInfo, ...]]:

@@ -11,8 +11,8 @@ from orchestrator.spec.settings import METRICS, SearchSettings
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import find_backbone
 from tinytl.config import FinetuneConfig
-from tinytl.data import DATASETS
-from tinytl.errors import unknown_name
+from tinytl.data import DATASETS, locate
+from tinytl.errors import DataError, unknown_name
 from tinytl.methods import METHODS
 
 
@@ -21,7 +21,7 @@ class Draft:
     """What could be read of a sweep file; parts that are themselves invalid are not there.
 
     Attributes:
-        data: Where own datasets are, or None.
+        data: Where own datasets are; None for the default root.
         sections: Values by key.
         space: The parameters.
         train: The settings that are the same in all trials.
@@ -82,10 +82,10 @@ def _datasets(draft: Draft) -> Iterator[str]:
         )
     for name in dict.fromkeys(names):
         if draft.data is None and name not in DATASETS:
-            yield (
-                f"datasets: {unknown_name('dataset', name, DATASETS)}; for own images give the "
-                "place of the folder with --data"
-            )
+            try:
+                locate(name, None)
+            except DataError as error:
+                yield f"datasets: {error}"
 
 
 def _objectives(draft: Draft) -> Iterator[str]:

@@ -118,8 +118,8 @@ def locate(name: str, data_root: Path | None) -> Path:
     if data_root is None:
         if name not in DATASETS:
             raise DataError(
-                f"{unknown_name('dataset', name, DATASETS)}; an own folder of images needs its "
-                "place too: --data DIR"
+                f"{unknown_name('dataset', name, DATASETS)}; for own images put {name}/ or "
+                f"{name}.zip into {root}, or give their place with --data DIR"
             )
         raise DataError(
             f"the dataset {name} is not built in and not in {root}: get it with `tinytl data fetch "

@@ -10,9 +10,18 @@ def test_given_in_both_params_and_train(write, problems, small):
     assert found == ["params.learning_rate: is given in train too; remove one of the two"]
 
 
-def test_own_dataset_needs_its_place(base, tmp_path, problems):
-    assert load_spec(base, ["datasets=[my_flowers]"], data=tmp_path).datasets == ["my_flowers"]
-    assert "--data" in problems(base, "datasets=[my_flowers]")[0]
+def test_own_dataset_needs_its_place(base, tmp_path, problems, monkeypatch):
+    own = "datasets=[my_flowers]"
+    assert load_spec(base, [own], data=tmp_path).datasets == ["my_flowers"]
+    monkeypatch.setenv("TINYTL_DATA", str(tmp_path / "data"))
+    (problem,) = problems(base, own)
+    assert problem.startswith("datasets: unknown dataset 'my_flowers': choose one of ")
+    assert problem.endswith(
+        f"; for own images put my_flowers/ or my_flowers.zip into {tmp_path}/data, or give their "
+        "place with --data DIR"
+    )
+    (tmp_path / "data" / "my_flowers" / "rose").mkdir(parents=True)
+    assert load_spec(base, [own]).datasets == ["my_flowers"]
 
 
 def test_grid_with_validation_zero_may_use_the_test_images(base, problems):

@@ -14,6 +14,7 @@ import tinytl
 from tinytl.backbones.weights import weights_info
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network, norm_of
+from tinytl.engine.execute import plan
 from tinytl.engine.measure import measure
 from tinytl.engine.threads import using_threads
 from tinytl.storage import cache_directory, write_atomically
@@ -28,6 +29,8 @@ _SHAPE = (
     "resolution",
     "batch_size",
     "execution",
+    "memory_budget",
+    "max_slowdown",
     "lite_residual",
     "frozen_weights",
     "train_last",
@@ -45,8 +48,9 @@ def predicted_peak_bytes(
 ) -> int:
     """Returns the `peak_bytes` that a trial of this configuration will measure.
 
-    One training step of the same shapes is measured, once: the number is kept in the cache
-    directory, for the library as it is now.
+    It is the plan's own where execution is planned. Otherwise one training step of the same shapes
+    is measured. Either is done once: the number is kept in the cache directory, for the library as
+    it is now.
 
     Args:
         config: The trial's configuration.
@@ -54,6 +58,9 @@ def predicted_peak_bytes(
         device: Where trials run.
         threads: Processors of each trial; kernels' scratch memory depends on them.
         weights: Where to look first for the files of specialized networks.
+
+    Raises:
+        ConfigError: If no plan keeps the configuration's bounds.
     """
     shape = config.model_dump(include=set(_SHAPE)) | {
         "norm": norm_of(config),
@@ -68,7 +75,10 @@ def predicted_peak_bytes(
     def measured() -> int:
         with using_threads(threads), torch.random.fork_rng():
             built = build_network(config, classes, weights_directory=weights, pretrained=False)
-            return measure(built.network.to(device), config).peak_bytes
+            network = built.network.to(device)
+            if config.execution == "planned":
+                return plan(network, config).peak_bytes
+            return measure(network, config).peak_bytes
 
     return _cached(shape, measured)
 
@@ -77,7 +87,7 @@ def predicted_peak_bytes(
 def library_digest() -> str:
     """Returns what changes with the library's source, on which a training step's memory depends."""
     folder = Path(tinytl.__path__[0])
-    files = sorted(folder.rglob("*.py"))
+    files = sorted(file for file in folder.rglob("*.*") if file.suffix in (".py", ".cpp", ".h"))
     contents = ((str(file.relative_to(folder)), file.read_bytes()) for file in files)
     return hashlib.sha256(repr(list(contents)).encode()).hexdigest()
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from tinytl.errors import ConfigError
+from tinytl.sizes import Bytes
 
 Width = Annotated[float, Field(ge=0, le=8)]
 BITS = range(2, 9)  # that a stored weight may have
@@ -20,7 +21,7 @@ _BitsOfStages = Annotated[
 # the field of a section that may have a value for each stage
 STAGED = {"lite_residual": "width", "frozen_weights": "bits"}
 Norm = Literal["gn_ws", "bn_frozen"]
-Execution = Literal["plain", "saving"]
+Execution = Literal["plain", "saving", "planned"]
 TrainLast = Literal[1, 2]
 Optimizer = Literal["adam", "adam8bit", "adamw", "sgd", "sgd_momentum"]
 
@@ -70,7 +71,11 @@ class FinetuneConfig(_Section):
         method: Name of a transfer method, see `tinytl.methods.METHODS`.
         resolution: Side of the square input images in pixels.
         batch_size: Images in one training step.
-        execution: `saving` keeps only what the gradients need, `plain` is stock PyTorch.
+        execution: `saving` keeps only what the gradients need, `plain` is stock PyTorch, `planned`
+            recomputes as much as its bounds ask for; one of the two is needed with it.
+        memory_budget: What `peak_bytes` may become; the fastest plan within it is taken.
+        max_slowdown: How much longer a step may take than one that recomputes nothing; the smallest
+            plan within it is taken, or the fastest within `memory_budget` if that is given too.
         lite_residual: The modules; asked for only where the method trains them, or where they are
             part of the weights.
         frozen_weights: How frozen weights are stored; None leaves them float32.
@@ -98,6 +103,8 @@ class FinetuneConfig(_Section):
     resolution: Annotated[int, Field(ge=8, le=1024)]
     batch_size: Annotated[int, Field(ge=1, le=4096)]
     execution: Execution = "saving"
+    memory_budget: Bytes | None = None
+    max_slowdown: Annotated[float, Field(ge=1, le=100)] | None = None
     lite_residual: LiteResidualConfig | None = None
     frozen_weights: FrozenWeightsConfig | None = None
     train_last: TrainLast = 1

@@ -28,8 +28,9 @@ from tinytl.data import (
     training_transform,
 )
 from tinytl.engine.build import build_network
+from tinytl.engine.execute import make_step
 from tinytl.engine.loss import correct, training_loss
-from tinytl.engine.step import cosine_rate, make_optimizer, training_step
+from tinytl.engine.step import cosine_rate, make_optimizer
 from tinytl.errors import StorageError, TrainingError
 from tinytl.memory.measured import StepMemory, inference_bytes, measure_step
 from tinytl.memory.modeled import modeled_bytes
@@ -155,6 +156,7 @@ class _Run:
         self.network: Network = built.network.to(device)
         self.frozen_weights = built.frozen_weights
         self.optimizer = make_optimizer(self.network, config)
+        self.step = make_step(self.network, self.optimizer, config)
         self.normalization = Normalization(*built.weights.normalization)
         self.steps_per_epoch = math.ceil(len(self.splits.train) / config.batch_size)
         self.epoch = 0
@@ -234,8 +236,7 @@ class _Run:
         losses: list[Tensor] = []
 
         def step() -> None:
-            smoothing = self.config.label_smoothing
-            losses.append(training_step(self.network, self.optimizer, images, labels, smoothing))
+            losses.append(self.step(images, labels))
 
         if self.memory is None and self._is_measured(number, len(labels)):
             self.memory = measure_step(

@@ -26,6 +26,7 @@ class _Storage(StrEnum):
 class _Execution(StrEnum):
     plain = "plain"
     saving = "saving"
+    planned = "planned"
 
 
 def memory(
@@ -38,8 +39,14 @@ def memory(
         _Norm | None, typer.Option(help="Normalization layers; else the backbone's default.")
     ] = None,
     execution: Annotated[
-        _Execution, typer.Option(help="plain is stock PyTorch.")
+        _Execution, typer.Option(help="plain is stock PyTorch, planned needs a bound.")
     ] = _Execution.saving,
+    budget: Annotated[
+        str | None, typer.Option(help="Take the fastest plan within this memory: 36MB.")
+    ] = None,
+    max_slowdown: Annotated[
+        float | None, typer.Option(help="Take the smallest plan within this many times the work.")
+    ] = None,
     optimizer: Annotated[
         str, typer.Option(help="adam, adam8bit, adamw, sgd or sgd_momentum.")
     ] = "adam",
@@ -85,7 +92,9 @@ def memory(
         "resolution": resolution,
         "batch_size": batch_size,
         "norm": norm and norm.value,
-        "execution": execution.value,
+        "execution": "planned" if budget or max_slowdown else execution.value,
+        "memory_budget": budget,
+        "max_slowdown": max_slowdown,
         "optimizer": optimizer,
         "train_last": train_last,
     }
@@ -110,7 +119,7 @@ def memory(
     table = Table("", show_header=True)
     table.add_column("MB", justify="right")
     for name, value in numbers.items():
-        text = value if isinstance(value, str) else f"{value / 1e6:.1f}"
+        text = f"{value / 1e6:.1f}" if isinstance(value, int) else str(value)
         table.add_row(name.removesuffix("_bytes").replace("_", " "), text)
     console.print(table)
 
@@ -127,10 +136,11 @@ def _numbers(
     *,
     with_modules: bool,
     measured: bool,
-) -> dict[str, int | str]:
-    """Returns modeled and, if asked for, measured bytes of a configuration, and where they peak."""
+) -> dict[str, int | float | str]:
+    """Returns modeled, planned and, if asked for, measured bytes, and where they peak."""
     # here, so that the list of commands does not wait for torch
     from tinytl.engine.build import build_network
+    from tinytl.engine.execute import plan
     from tinytl.engine.measure import measure
     from tinytl.memory.modeled import modeled_bytes
 
@@ -138,7 +148,14 @@ def _numbers(
         config, classes, weights_directory=weights, with_modules=with_modules
     ).network
     modeled = modeled_bytes(network, config.resolution, config.batch_size)
-    numbers: dict[str, int | str] = {"modeled_bytes": modeled}
+    numbers: dict[str, int | float | str] = {"modeled_bytes": modeled}
+    if config.execution == "planned":
+        planned = plan(network, config)
+        numbers |= {
+            "planned_peak_bytes": planned.peak_bytes,
+            "slowdown": round(planned.choice.slowdown, 2),
+            "plan": str(planned.choice.plan),
+        }
     if measured:
         numbers |= asdict(measure(network, config))
     return numbers

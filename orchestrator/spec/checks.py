@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from orchestrator.spec.rules import FROZEN, MODULES, SECTIONS, TRAIN_KEYS
+from orchestrator.spec.rules import FROZEN, MODULES, PLANNED, SECTIONS, TRAIN_KEYS
 from orchestrator.spec.settings import METRICS, SearchSettings
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import find_backbone
@@ -54,6 +54,7 @@ def problems_across(draft: Draft) -> list[str]:
         _objectives,
         _modules,
         _frozen_weights,
+        _planned,
         _norms,
         _resolutions,
         _last_convolution,
@@ -104,8 +105,23 @@ def _frozen_weights(draft: Draft) -> Iterator[str]:
     yield from _unused(draft, FROZEN, "leaves weights frozen")
     if FROZEN in draft.sections.get("params", {}) and "plain" in draft.values("execution"):
         yield (
-            f"{draft.path('execution')}: must be saving with {FROZEN}, but got plain: stock layers "
-            "have no stored weights"
+            f"{draft.path('execution')}: must be saving or planned with {FROZEN}, but got plain: "
+            "stock layers have no stored weights"
+        )
+
+
+def _planned(draft: Draft) -> Iterator[str]:
+    given = [key for key in PLANNED if key in draft.sections.get("params", {})]
+    planned = "planned" in draft.values("execution")
+    if planned and not given:
+        yield (
+            f"{draft.path('execution')}: planned needs params.memory_budget or "
+            "params.max_slowdown; give one of them"
+        )
+    if given and not planned:
+        yield (
+            f"params.{given[0]}: no trial of this sweep has execution planned; remove it, or add "
+            "planned to params.execution"
         )
 
 

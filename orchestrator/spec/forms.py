@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from orchestrator.spec.rules import (
     PARAM_KEYS,
+    PLANNED,
     REQUIRED_KEYS,
     RULES,
     RUN_FIELDS,
@@ -25,6 +26,8 @@ from orchestrator.spec.space import (
     Parameter,
     Range,
     SearchSpace,
+    always,
+    is_planned,
 )
 from tinytl.backbones import find_backbone
 from tinytl.errors import ConfigError, unknown_name
@@ -68,7 +71,9 @@ def parse_space(params: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
     parameters = []
     for name in sorted(names, key=lambda name: name not in DECIDING):
         with collecting(problems):
-            parameters.append(Parameter(name, parse_domain(name, params[name], f"params.{name}")))
+            when = is_planned if name in PLANNED else always
+            domain = parse_domain(name, params[name], f"params.{name}")
+            parameters.append(Parameter(name, domain, when))
     backbones = SearchSpace(tuple(parameters)).domain("backbone")
     names = [*(backbones.values() or ())] if backbones else []
     stages = {name: find_backbone(name).stages for name in names}

@@ -22,6 +22,7 @@ from tinytl.errors import ConfigError
 from tinytl.methods import find_method
 
 MODULES, FROZEN = "lite_residual", "frozen_weights"
+PLANNED = ("memory_budget", "max_slowdown")  # of trials whose execution is planned
 
 RUN_FIELDS = {
     name: field
@@ -57,7 +58,7 @@ SECTIONS = {
 }
 PARAM_KEYS = (*RUN_FIELDS, *SECTIONS)
 REQUIRED_KEYS = tuple(name for name, field in RUN_FIELDS.items() if field.is_required())
-TRAIN_KEYS = tuple(name for name in RUN_FIELDS if name not in REQUIRED_KEYS)
+TRAIN_KEYS = tuple(name for name in RUN_FIELDS if name not in (*REQUIRED_KEYS, *PLANNED))
 # raise a ConfigError for a name that is not known
 _NAMES: dict[str, Callable[[str], Any]] = {"backbone": find_backbone, "method": find_method}
 

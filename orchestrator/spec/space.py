@@ -90,7 +90,7 @@ Domain = Fixed | Choice | Range
 Condition = Callable[[Mapping[str, Any]], bool]
 
 # what conditions read, and so is asked for first
-DECIDING = ("backbone", "method")
+DECIDING = ("backbone", "method", "execution")
 
 
 def always(params: Mapping[str, Any]) -> bool:
@@ -106,6 +106,11 @@ def has_modules(params: Mapping[str, Any]) -> bool:
 def has_frozen_weights(params: Mapping[str, Any]) -> bool:
     """Returns whether the trial's method leaves weights of the backbone frozen."""
     return leaves_frozen(METHODS[params["method"]])
+
+
+def is_planned(params: Mapping[str, Any]) -> bool:
+    """Returns whether the trial's steps are executed by a plan."""
+    return params.get("execution") == "planned"
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Parameter:
     Attributes:
         name: Its flat name.
         domain: Its values.
-        when: Whether a trial with the given backbone and method has it.
+        when: Whether a trial with the given backbone, method and execution has it.
     """
 
     name: str
@@ -139,7 +144,7 @@ class Parameter:
 class SearchSpace:
     """All parameters of a study's trials, in the order in which they are asked for.
 
-    `backbone` and `method` come before the parameters whose conditions read them.
+    What conditions read (`DECIDING`) comes before the others.
     """
 
     parameters: tuple[Parameter, ...]

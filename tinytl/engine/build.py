@@ -84,6 +84,7 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
             f"train_last: must be 1 for {backbone.name}, but got 2: before its classifier come "
             "convolutions side by side, not one"
         )
+    problems += _execution_problems(config)
     if config.frozen_weights is not None:
         problems += _frozen_weights_problems(config, config.frozen_weights.bits)
     if config.lite_residual is not None:
@@ -103,6 +104,19 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
         raise ConfigError(problems)
 
 
+def _execution_problems(config: FinetuneConfig) -> Iterator[str]:
+    bounds = {"memory_budget": config.memory_budget, "max_slowdown": config.max_slowdown}
+    given = [name for name, value in bounds.items() if value is not None]
+    if config.execution == "planned" and not given:
+        yield "execution: planned needs a memory_budget or a max_slowdown; give one of them"
+    if config.execution != "planned":
+        for name in given:
+            yield (
+                f"{name}: needs execution planned, but got {config.execution}; leave it out, or "
+                "choose execution: planned"
+            )
+
+
 def _frozen_weights_problems(config: FinetuneConfig, bits: int | tuple[int, ...]) -> Iterator[str]:
     stages = find_backbone(config.backbone).stages
     if isinstance(bits, tuple) and len(bits) != stages:
@@ -110,10 +124,10 @@ def _frozen_weights_problems(config: FinetuneConfig, bits: int | tuple[int, ...]
             f"frozen_weights.bits: {config.backbone} has {stages} stages, but got {len(bits)} "
             "values"
         )
-    if config.execution != "saving":
+    if config.execution == "plain":
         yield (
-            f"frozen_weights: needs execution saving, but got {config.execution}, whose layers "
-            "have no stored weights; leave one of the two out"
+            "frozen_weights: needs execution saving or planned, but got plain, whose layers have "
+            "no stored weights; leave one of the two out"
         )
     if not leaves_frozen(find_method(config.method)):
         yield (
@@ -167,7 +181,7 @@ def build_network(
             load_lite_residuals(network, state)
     check_groups(network, config.resolution)
     method.apply(network, config.train_last)
-    if config.execution == "saving":
+    if config.execution != "plain":
         convert(network)
     stored = None
     if config.frozen_weights is not None:

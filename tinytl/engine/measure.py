@@ -1,12 +1,11 @@
 """Measures one training step of a configuration on random images."""
 
-from functools import partial
-
 import torch
 
 from tinytl.backbones import Network
 from tinytl.config import FinetuneConfig
-from tinytl.engine.step import make_optimizer, training_step
+from tinytl.engine.execute import make_step
+from tinytl.engine.step import make_optimizer
 from tinytl.memory.measured import StepMemory, measure_step
 
 
@@ -24,6 +23,10 @@ def measure(network: Network, config: FinetuneConfig) -> StepMemory:
     images = torch.randn(size, device=device)
     labels = torch.randint(network.classifier.out_features, (config.batch_size,), device=device)
     optimizer = make_optimizer(network, config)
-    step = partial(training_step, network, optimizer, images, labels, config.label_smoothing)
+    take = make_step(network, optimizer, config)
+
+    def step() -> None:
+        take(images, labels)
+
     step()  # creates the optimizer's state, which is resident from here on
     return measure_step(step, network=network, optimizer=optimizer, inputs=(images, labels))

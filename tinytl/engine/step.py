@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinytl.backbones import Network
 from tinytl.config import FinetuneConfig
@@ -18,6 +18,11 @@ def make_optimizer(network: Network, config: FinetuneConfig) -> torch.optim.Opti
     a gradient alone.
     """
     trained = [p for p in network.parameters() if p.requires_grad]
+    return optimizer_of(trained, config)
+
+
+def optimizer_of(trained: list[nn.Parameter], config: FinetuneConfig) -> torch.optim.Optimizer:
+    """Returns the configuration's optimizer over some parameters."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "adam8bit":
         return Adam8bit(trained, lr=rate, weight_decay=decay)

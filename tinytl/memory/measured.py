@@ -66,14 +66,14 @@ def measure_step(
         inputs: The images and labels of the batch.
     """
     device = next(network.parameters()).device
-    parameters = _bytes(network.parameters())
-    buffers = _bytes(network.buffers())
-    batch = _bytes(inputs)
+    parameters = stored_bytes(network.parameters())
+    buffers = stored_bytes(network.buffers())
+    batch = stored_bytes(inputs)
     marks = Marks(network, optimizer)
     meter = _cuda_peak if device.type == "cuda" else _cpu_peak
     with marks.recording():
         peak = meter(step, marks)
-    state = _bytes(tensors(optimizer.state.values()))
+    state = stored_bytes(tensors(optimizer.state.values()))
     return StepMemory(
         peak_bytes=parameters + buffers + state + batch + peak.total_bytes,
         saved_bytes=marks.saved_bytes,
@@ -191,6 +191,6 @@ def _marked(blocks: list[_Block], marks: list[tuple[int, int]]) -> int:
     )
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
+def stored_bytes(tensors: Iterable[Tensor]) -> int:
     """Returns the bytes of the tensors' storages, a shared one counted once."""
     return sum({storage(t): t.untyped_storage().nbytes() for t in tensors}.values())

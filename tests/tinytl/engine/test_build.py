@@ -71,7 +71,7 @@ BROKEN = [
     ),
     (
         {"frozen_weights": {}, "execution": "plain"},
-        "frozen_weights: needs execution saving, but got plain",
+        "frozen_weights: needs execution saving or planned, but got plain",
     ),
     (
         {"frozen_weights": {}, "method": "full"},

@@ -39,3 +39,19 @@ class Plan:
 
     parts: tuple[Part | int, ...]
     tile_bytes: int
+
+    def __str__(self) -> str:
+        """Returns the plan as people read it."""
+        parts = "; ".join(_described(part) for part in self.parts if isinstance(part, Part))
+        kept = [part for part in self.parts if isinstance(part, int)]
+        alone = f"blocks {kept[0]} to {kept[-1]} are not computed again" if kept else ""
+        tiles = f"tiles of {self.tile_bytes / 1e6:g} MB"
+        return "; ".join(filter(None, (parts, alone, tiles)))
+
+
+def _described(part: Part) -> str:
+    blocks = part.blocks
+    which = (
+        f"blocks {blocks.start} to {blocks.stop - 1}" if len(blocks) > 1 else f"block {blocks[0]}"
+    )
+    return f"{which} again, {part.images} at a time"

@@ -180,4 +180,5 @@ def joined(parts: Iterable[Tensor], images: int) -> Tensor:
             whole = part.new_empty(images, *part.shape[1:])
         whole[done : done + len(part)] = part
         done += len(part)
+        del part  # before the next one is computed
     return cast("Tensor", whole)

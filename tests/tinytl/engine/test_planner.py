@@ -1,0 +1,103 @@
+"""Plans: what is predicted is what is measured, and bounds are kept or refused with a reason."""
+
+import pytest
+import torch
+
+from tinytl.config import FinetuneConfig
+from tinytl.engine.build import build_network
+from tinytl.engine.execute import make_step, plan
+from tinytl.engine.measure import measure
+from tinytl.engine.planned.planner import _choices
+from tinytl.engine.planned.step import PlannedStep
+from tinytl.engine.step import make_optimizer
+from tinytl.errors import ConfigError
+from tinytl.memory.measured import measure_step
+from tinytl.methods import METHODS
+
+BASE = {
+    "dataset": "digits",
+    "backbone": "proxyless_tiny",
+    "weights": "random",
+    "norm": "gn_ws",
+    "method": "tinytl-lite_residual+bias",
+    "resolution": 64,
+    "batch_size": 6,
+    "execution": "planned",
+    "max_slowdown": 1.2,
+}
+CASES = {
+    **{f"{method}, {norm}": {"method": method, "norm": norm} for method in METHODS
+       for norm in ("gn_ws", "bn_frozen")},
+    "stored weights": {"frozen_weights": {"bits": 8}},
+    "sgd": {"optimizer": "sgd"},
+    "adam8bit": {"optimizer": "adam8bit"},
+    "one image": {"batch_size": 1},
+    "smallest": {"max_slowdown": 100},
+    "MobileNetV2": {"backbone": "mobilenet_v2_0.35", "norm": "bn_frozen", "method": "tinytl-bias"},
+}  # fmt: skip
+
+
+def config(**settings: object) -> FinetuneConfig:
+    return FinetuneConfig.parse({**BASE, **settings})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_peak_is_predicted_within_5_percent(case: str) -> None:
+    wanted = config(**CASES[case])
+    network = build_network(wanted, 10).network
+    predicted = plan(network, wanted).peak_bytes
+    measured = measure(network, wanted).peak_bytes
+    assert predicted == pytest.approx(measured, rel=0.05)
+
+
+def test_any_plan_is_predicted() -> None:
+    wanted = config()
+    network = build_network(wanted, 10).network
+    images = torch.randn(6, 3, 64, 64)
+    labels = torch.zeros(6, dtype=torch.int64)
+    optimizer = make_optimizer(network, wanted)
+    make_step(network, optimizer, wanted)(images, labels)  # for the optimizer's state
+    for choice in _choices(network, images)[::17]:
+        step = PlannedStep(network, optimizer, choice.plan)
+        measured = measure_step(
+            lambda: step(images, labels, 0.1),  # noqa: B023
+            network=network, optimizer=optimizer, inputs=(images, labels),
+        )  # fmt: skip
+        own = measured.activations_bytes + measured.gradients_bytes + measured.transient_bytes
+        assert choice.step_bytes == pytest.approx(own, rel=0.05), choice.plan
+
+
+def test_a_budget_takes_the_fastest_plan_within_it() -> None:
+    network = build_network(config(), 10).network
+    choices = {
+        budget: plan(network, config(memory_budget=budget, max_slowdown=None))
+        for budget in ("2.2MB", "3MB", "100MB")
+    }
+    assert choices["2.2MB"].peak_bytes <= 2.2e6
+    assert choices["3MB"].peak_bytes <= 3e6
+    slowdowns = [planned.choice.slowdown for planned in choices.values()]
+    assert slowdowns == sorted(slowdowns, reverse=True)
+    assert slowdowns[-1] == 1
+
+
+def test_a_budget_that_cannot_be_met_says_what_would() -> None:
+    network = build_network(config(), 10).network
+    with pytest.raises(ConfigError, match="memory_budget: must be at least") as refused:
+        plan(network, config(memory_budget="0.2MB"))
+    needed = str(refused.value).split("at least ")[1].split(" for")[0]
+    met = plan(network, config(memory_budget=needed))
+    assert met.choice.slowdown <= 1.2
+    with pytest.raises(ConfigError):
+        plan(network, config(memory_budget=met.peak_bytes - 100_000))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"max_slowdown": None}, "execution: planned needs a memory_budget or a max_slowdown"),
+        ({"execution": "saving"}, "max_slowdown: needs execution planned, but got saving"),
+    ],
+)
+def test_bounds_and_execution_belong_together(settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        build_network(config(**settings), 10)

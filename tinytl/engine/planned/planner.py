@@ -1,0 +1,119 @@
+"""Chooses how a training step is executed: within a budget of bytes, or of time."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tinytl.backbones import Network
+from tinytl.engine.planned.block import blocks_of
+from tinytl.engine.planned.costs import Costs
+from tinytl.engine.planned.plan import Part, Plan
+from tinytl.engine.planned.prediction import predict
+from tinytl.errors import ConfigError
+
+_TILES = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000)
+_IMAGES = (1, 2, 4)
+_GROUPS = (1, 2, 3, 4, 6)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan and what it will cost.
+
+    Attributes:
+        plan: Of the training step.
+        step_bytes: The highest sum of what the step will allocate; with what is resident, the peak.
+        slowdown: Its work, as a multiple of the step's that recomputes nothing.
+    """
+
+    plan: Plan
+    step_bytes: int
+    slowdown: float
+
+
+def choose(
+    network: Network,
+    images: Tensor,
+    *,
+    resident_bytes: int,
+    memory_budget: int | None = None,
+    max_slowdown: float | None = None,
+) -> Choice:
+    """Returns the fastest plan within a budget; without one, the smallest within a slowdown.
+
+    Args:
+        network: Converted by `tinytl.engine.convert`, with its trained parameters marked.
+        images: A batch [N, 3, H, W] of the shape to plan for; its values do not matter.
+        resident_bytes: What is there between steps.
+        memory_budget: What that and a step's own bytes may be together; None for no bound.
+        max_slowdown: See `Choice.slowdown`; None for no bound.
+
+    Raises:
+        ConfigError: If the network cannot be streamed, or no plan keeps the bounds.
+    """
+    choices = _choices(network, images)
+    room = math.inf if memory_budget is None else memory_budget - resident_bytes
+    slowest = math.inf if max_slowdown is None else max_slowdown
+    fitting = [c for c in choices if c.step_bytes <= room and c.slowdown <= slowest]
+    if memory_budget is not None and not fitting:
+        raise _over_budget(choices, resident_bytes, memory_budget, slowest)
+    if memory_budget is None:
+        return min(fitting, key=lambda choice: (choice.step_bytes, choice.slowdown))
+    return min(fitting, key=lambda choice: (choice.slowdown, choice.step_bytes))
+
+
+def _choices(network: Network, images: Tensor) -> list[Choice]:
+    """Returns all plans that are considered; the first has no slowdown."""
+    blocks, head = blocks_of(network)
+    trained = [index for index, block in enumerate(blocks) if block.parameters]
+    lowest = min(trained, default=len(blocks))
+    costs = Costs(blocks, head, torch.zeros_like(images[:1]), lowest=lowest)
+    plans = [
+        Plan(parts, tile) for parts in _partitions(len(blocks), len(images)) for tile in _TILES
+    ]
+    predictions = [predict(plan, costs, len(images)) for plan in plans]
+    least = min(predicted.work for predicted in predictions)
+    return [
+        Choice(plan, predicted.step_bytes, predicted.work / least)
+        for plan, predicted in zip(plans, predictions, strict=True)
+    ]
+
+
+def _partitions(blocks: int, batch: int) -> Iterator[tuple[Part | int, ...]]:
+    """Yields ways to cut the blocks: early ones for few images at a time, late ones in groups.
+
+    Early blocks have large activations and few weights, late ones small activations and many
+    weights, whose updates come directly after their gradients where a group takes the whole batch.
+    """
+    for early in range(blocks + 1):
+        for images in _IMAGES if early else (1,):
+            if early and images >= batch:
+                continue
+            first = (Part(tuple(range(early)), images),) if early else ()
+            for size in _GROUPS:
+                groups = [
+                    tuple(range(start, min(start + size, blocks)))
+                    for start in range(early, blocks, size)
+                ]
+                rest = (g[0] if size == 1 else Part(g, batch) for g in groups)
+                yield (*first, *rest)
+
+
+def _over_budget(
+    choices: list[Choice], resident_bytes: int, memory_budget: int, slowest: float
+) -> ConfigError:
+    """Says in a sentence why a budget cannot be met, and what would meet it."""
+    allowed = [choice for choice in choices if choice.slowdown <= slowest]
+    smallest = min(allowed, key=lambda choice: (choice.step_bytes, choice.slowdown))
+    least = resident_bytes + smallest.step_bytes
+    needs = f"{least / 1e6:.1f} MB, of which {resident_bytes / 1e6:.1f} MB are there between steps"
+    within = "" if slowest == math.inf else f" within max_slowdown {slowest:g}"
+    return ConfigError(
+        f"memory_budget: must be at least {math.ceil(least / 1e5) / 10} MB for this configuration"
+        f"{within}, but got {memory_budget / 1e6:g} MB: the smallest step needs {needs}; raise it, "
+        "or take frozen_weights, optimizer: adam8bit or sgd, a smaller resolution, batch_size or "
+        "lite_residual.width"
+    )

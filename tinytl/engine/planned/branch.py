@@ -19,6 +19,7 @@ class Branch:
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = tuple(layers)
         self.slabs = Slabs(layers[:-1])
         self.native = NativeSlabs.of(self.slabs)
         self.norm = SlabNorm(layers[-1])

@@ -1,8 +1,9 @@
 """What blocks cost by themselves: bytes as measured, and work as counted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,26 @@ class Costs:
                 self.work.append(_products(block, hidden, output))
                 hidden = output
         self.shapes.append(self._shape(hidden))
-        self.forward_bytes = cache(self._forward_bytes)
-        self.backward_bytes = cache(self._backward_bytes)
         self.head_bytes = cache(self._head_bytes)
+        self._measured_forward = cache(self._forward_bytes)
+        self._measured_backward = cache(self._backward_bytes)
+        likes = [
+            (_like(block), self.shapes[index], index == lowest)
+            for index, block in enumerate(blocks)
+        ]
+        self._same = [likes.index(like) for like in likes]  # the first block that costs the same
+
+    def forward_bytes(self, block: int, images: int, tile_bytes: int) -> int:
+        """Returns the highest sum of what a forward pass allocates, its result included."""
+        return self._measured_forward(self._same[block], images, tile_bytes)
+
+    def backward_bytes(self, block: int, images: int, tile_bytes: int, complete: bool) -> int:
+        """Returns the highest sum of a backward pass: its input's gradient, and what it is given.
+
+        That is the gradient of its result and what the forward pass kept, but not the input.
+        Gradients of parameters count only if `complete`, for then they are gone afterwards.
+        """
+        return self._measured_backward(self._same[block], images, tile_bytes, complete)
 
     def forward_work(self, block: int, images: int) -> float:
         """Returns the work of a forward pass."""
@@ -69,16 +87,10 @@ class Costs:
         return sum(parameter.nbytes for parameter in self.blocks[block].parameters)
 
     def _forward_bytes(self, block: int, images: int, tile_bytes: int) -> int:
-        """Returns the highest sum of what a forward pass allocates, its result included."""
         input = self._zeros(block, images)
         return self._peak(lambda: self.blocks[block].forward(input, tile_bytes))
 
     def _backward_bytes(self, block: int, images: int, tile_bytes: int, complete: bool) -> int:
-        """Returns the highest sum of a backward pass: its input's gradient, and what it is given.
-
-        That is the gradient of its result and what the forward pass kept, but not the input.
-        Gradients of parameters count only if `complete`, for then they are gone afterwards.
-        """
         input, (output, kept) = self._zeros(block, images), self._forward(block, images, tile_bytes)
         shapes = [tensor.shape for tensor in kept]
         size = output.shape
@@ -140,6 +152,17 @@ def drop_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Forgets the gradients of parameters."""
     for parameter in parameters:
         parameter.grad = None
+
+
+def _like(block: Block) -> str:
+    """Returns what a block's memory depends on, beside the size of its input."""
+    modules = [*block.branch.layers, *([block.lite_residual] if block.lite_residual else [])]
+    tensors = [(t.shape, t.dtype, t.requires_grad) for m in modules for t in _tensors(m)]
+    return f"{modules} {tensors} {block.skip}"
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 def _products(block: Block, input: Tensor, output: Tensor) -> int:

@@ -14,9 +14,9 @@ from tinytl.engine.planned.plan import Part, Plan
 from tinytl.engine.planned.prediction import predict
 from tinytl.errors import ConfigError
 
-_TILES = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000)
+_TILES = (250_000, 500_000, 1_000_000, 4_000_000)
 _IMAGES = (1, 2, 4)
-_GROUPS = (1, 2, 3, 4, 6)
+_GROUPS = (1, 2, 4)
 
 
 @dataclass(frozen=True)

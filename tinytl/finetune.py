@@ -17,7 +17,6 @@ from tinytl.config import FinetuneConfig
 from tinytl.data import (
     EvaluationTransform,
     Images,
-    Normalization,
     Splits,
     Transform,
     batches,
@@ -157,7 +156,6 @@ class _Run:
         self.frozen_weights = built.frozen_weights
         self.optimizer = make_optimizer(self.network, config)
         self.step = make_step(self.network, self.optimizer, config)
-        self.normalization = Normalization(*built.weights.normalization)
         self.steps_per_epoch = math.ceil(len(self.splits.train) / config.batch_size)
         self.epoch = 0
         self.memory: StepMemory | None = None
@@ -217,7 +215,6 @@ class _Run:
             count=count,
             generator=generator,
             crop_scale=self.config.crop_scale,
-            normalization=self.normalization,
         )
         return self._batches(self.splits.train, order, self.config.batch_size, transform)
 
@@ -273,7 +270,7 @@ class _Run:
     def _evaluate(self, images: Images, split: str) -> dict[str, float]:
         """Returns accuracy (share of the images, or of all their labels) and mean loss."""
         right, loss = 0.0, 0.0
-        transform = EvaluationTransform(self.config.resolution, self.normalization)
+        transform = EvaluationTransform(self.config.resolution)
         order = range(len(images))
         with self._evaluating():
             for inputs, labels in self._batches(images, order, self.chunk, transform):

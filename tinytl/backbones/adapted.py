@@ -74,7 +74,7 @@ class AdaptedNetwork(Network):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns the logits [N, classes] of images [N, 3, H, W]."""
-        return self.classifier(self.dropout(self.body(input)))
+        return self.classifier(self.dropout(self.body(self.normalization(input))))
 
     def own_name(self, name: str) -> str | None:
         """Returns the name for one of the library's."""

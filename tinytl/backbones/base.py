@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from tinytl.config import Norm
+from tinytl.nn.normalization import InputNormalization
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Network(nn.Module):
     """A classifier made of a backbone and one linear layer.
 
     Attributes:
+        normalization: Of the images; that of the weights, once they are loaded.
         classifier: The last layer; every method trains it.
         insertion_points: Where lite residual modules can go, in the order of execution.
         residual_blocks: Dotted names of the blocks that hold their input for a skip connection.
@@ -66,9 +68,17 @@ class Network(nn.Module):
     sequence: tuple[str, ...]
     dropout: nn.Dropout
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalization = InputNormalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
     @abstractmethod
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the logits [N, classes] of images [N, 3, H, W]."""
+        """Returns the logits [N, classes] of images [N, 3, H, W].
+
+        Args:
+            input: uint8, or floats that are normalized already.
+        """
 
     @abstractmethod
     def own_name(self, name: str) -> str | None:

@@ -126,7 +126,7 @@ class ProxylessNAS(Network):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns the logits [N, classes] of images [N, 3, H, W]."""
-        hidden = self.stem(input)
+        hidden = self.stem(self.normalization(input))
         for block in self.blocks:
             hidden = block(hidden)
         pooled = self.features(hidden).mean(dim=(2, 3))

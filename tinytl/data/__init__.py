@@ -6,7 +6,6 @@ from tinytl.data.pipeline.batches import batches
 from tinytl.data.pipeline.cache import cache_side, cached, clear_cache, images_directory
 from tinytl.data.pipeline.transforms import (
     EvaluationTransform,
-    Normalization,
     Transform,
     training_transform,
 )
@@ -17,7 +16,6 @@ __all__ = [
     "DatasetInfo",
     "EvaluationTransform",
     "Images",
-    "Normalization",
     "Splits",
     "Transform",
     "batches",

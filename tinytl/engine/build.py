@@ -21,6 +21,7 @@ from tinytl.engine.convert import convert
 from tinytl.engine.quantize import Quantization, leaves_frozen, quantize_frozen
 from tinytl.errors import ConfigError, WeightsError
 from tinytl.methods import METHODS, find_method
+from tinytl.nn.normalization import InputNormalization
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def build_network(
     method.apply(network, config.train_last)
     if config.execution != "plain":
         convert(network)
+    network.normalization = InputNormalization(*weights.normalization)
     stored = None
     if config.frozen_weights is not None:
         storage, bits = config.frozen_weights.storage, config.frozen_weights.bits

@@ -31,7 +31,7 @@ class Planned:
 
 
 def make_step(network: Network, optimizer: torch.optim.Optimizer, config: FinetuneConfig) -> Step:
-    """Returns what takes a training step on images [N, 3, H, W] and labels, and returns the loss.
+    """Returns what takes a training step on images [N, 3, H, W] and labels and returns the loss.
 
     Args:
         network: Of the configuration, in training mode, on the device that trains.
@@ -60,7 +60,7 @@ def plan(network: Network, config: FinetuneConfig) -> Planned:
     """
     size = (config.batch_size, 3, config.resolution, config.resolution)
     parameter = network.classifier.weight
-    images = torch.zeros(size, dtype=parameter.dtype, device=parameter.device)
+    images = torch.zeros(size, dtype=torch.uint8, device=parameter.device)
     labels = torch.zeros(config.batch_size, dtype=torch.int64)
     resident = stored_bytes([*network.parameters(), *network.buffers(), images, labels])
     resident += sum(_state_bytes(p, config) for p in network.parameters() if p.requires_grad)

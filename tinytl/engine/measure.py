@@ -20,7 +20,7 @@ def measure(network: Network, config: FinetuneConfig) -> StepMemory:
     """
     device = next(network.parameters()).device
     size = (config.batch_size, 3, config.resolution, config.resolution)
-    images = torch.randn(size, device=device)
+    images = torch.randint(256, size, dtype=torch.uint8, device=device)
     labels = torch.randint(network.classifier.out_features, (config.batch_size,), device=device)
     optimizer = make_optimizer(network, config)
     take = make_step(network, optimizer, config)

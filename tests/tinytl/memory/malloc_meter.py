@@ -21,7 +21,8 @@ def peak_of_a_step(config: FinetuneConfig) -> int:
     meter.meter_peak.restype = ctypes.c_longlong
     network = build_network(config, 10).network
     optimizer = make_optimizer(network, config)
-    images = torch.randn(config.batch_size, 3, config.resolution, config.resolution)
+    size = config.batch_size, 3, config.resolution, config.resolution
+    images = torch.randint(256, size, dtype=torch.uint8)
     labels = torch.randint(10, (config.batch_size,))
     step = partial(training_step, network, optimizer, images, labels, 0.0)
     step()  # creates the optimizer's state and the kernels' caches

@@ -42,7 +42,7 @@ def batches(
             asked for, with as many threads as torch uses.
 
     Yields:
-        Inputs, float32 [N, 3, R, R], and their labels, [N, ...].
+        Inputs, uint8 [N, 3, R, R], and their labels, [N, ...].
 
     Raises:
         DataError: If an image cannot be read or decoded.
@@ -100,7 +100,8 @@ def _loaded(
 
 
 def _empty(count: int, transform: Transform, device: torch.device) -> Tensor:
-    return torch.empty(count, 3, transform.resolution, transform.resolution, device=device)
+    side = transform.resolution
+    return torch.empty(count, 3, side, side, dtype=torch.uint8, device=device)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """What happens to images on their way into the network, in training and in evaluation.
 
 It happens in two steps. `crop` takes what is needed out of one image where that lies; it is cheap.
-`fill` makes inputs of such crops on the device that trains. Mean and standard deviation belong
-to the weights, so they are asked for, never assumed.
+`fill` makes inputs of such crops on the device that trains: bytes, which the network normalizes.
 """
 
 from collections.abc import Sequence
@@ -40,31 +39,10 @@ class Transform(Protocol):
         """Makes inputs of the network.
 
         Args:
-            inputs: Where they go, float32 [N, 3, R, R].
+            inputs: Where they go, uint8 [N, 3, R, R].
             crops: N results of `crop`, on the same device.
             numbers: Their numbers, int64 [N], on the CPU.
         """
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Brings the channels of inputs to mean 0 and deviation 1.
-
-    Attributes:
-        mean: Mean of each channel, for values in 0 to 1.
-        std: Standard deviation of each channel.
-    """
-
-    mean: Sequence[float]
-    std: Sequence[float]
-
-    def apply(self, inputs: Tensor) -> None:
-        """Changes float32 [N, 3, R, R] with values in 0 to 255 in place."""
-        mean, std = (
-            torch.tensor(numbers, device=inputs.device).mul_(255).view(3, 1, 1)
-            for numbers in (self.mean, self.std)
-        )
-        inputs.sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)
@@ -73,14 +51,12 @@ class TrainingTransform:
 
     Attributes:
         resolution: Side R of the inputs.
-        normalization: Of the inputs.
         crops: Where the images are cropped.
         flips: Which of the images are mirrored, bool [N]; None for none.
         jitter: How the colours are changed; None for not at all.
     """
 
     resolution: int
-    normalization: Normalization
     crops: Crops
     flips: Tensor | None
     jitter: Jitter | None
@@ -92,37 +68,35 @@ class TrainingTransform:
         return image[:, top : top + box_height, left : left + box_width]
 
     def fill(self, inputs: Tensor, crops: Sequence[Tensor], numbers: Tensor) -> None:
-        """Resizes, mirrors, changes colours and normalizes."""
+        """Resizes, mirrors and changes colours."""
         images = [resize(crop, self.resolution, self.resolution) for crop in crops]
         if self.flips is not None:
             flips = self.flips[numbers].tolist()
             images = [i.flip(-1) if flip else i for i, flip in zip(images, flips, strict=True)]
-        inputs.copy_(torch.stack(images))
+        torch.stack(images, out=inputs)
         if self.jitter is not None:
-            self.jitter.apply(inputs, numbers)
-        self.normalization.apply(inputs)
+            colours = inputs.float()
+            self.jitter.apply(colours, numbers)
+            inputs.copy_(colours.round_())
 
 
 @dataclass(frozen=True)
 class EvaluationTransform:
-    """The paper's evaluation: short side to R / 0.875, centre crop, normalization.
+    """The paper's evaluation: short side to R / 0.875, centre crop.
 
     Attributes:
         resolution: Side R of the inputs.
-        normalization: Of the inputs.
     """
 
     resolution: int
-    normalization: Normalization
 
     def crop(self, image: Tensor, number: int) -> Tensor:
         """Returns the whole image: what is cropped is the resized one."""
         return image
 
     def fill(self, inputs: Tensor, crops: Sequence[Tensor], numbers: Tensor) -> None:
-        """Resizes, takes the middle and normalizes."""
-        inputs.copy_(torch.stack([self._middle(image) for image in crops]))
-        self.normalization.apply(inputs)
+        """Resizes and takes the middle."""
+        torch.stack([self._middle(image) for image in crops], out=inputs)
 
     def _middle(self, image: Tensor) -> Tensor:
         side = int(self.resolution / EVALUATED_SHARE)
@@ -139,7 +113,6 @@ def training_transform(
     count: int,
     generator: torch.Generator,
     crop_scale: float | None,
-    normalization: Normalization,
 ) -> TrainingTransform:
     """Draws everything that is random in an epoch, except for the order of its images.
 
@@ -149,7 +122,6 @@ def training_transform(
         count: Images of the epoch.
         generator: Where the random numbers are from.
         crop_scale: Smallest area of a crop as a share of the image; None takes the dataset's own.
-        normalization: Of the inputs.
     """
     smallest_area = info.crop_scale if crop_scale is None else crop_scale
     crops = Crops.draw(count, smallest_area, generator)
@@ -157,4 +129,4 @@ def training_transform(
     jitter = None
     if info.colour_jitter is not None:
         jitter = Jitter.draw(count, info.colour_jitter, generator)
-    return TrainingTransform(resolution, normalization, crops, flips, jitter)
+    return TrainingTransform(resolution, crops, flips, jitter)

@@ -18,12 +18,27 @@ from tinytl.nn.norm import FrozenBatchNorm2d
 
 
 class Block:
-    """A main branch, the lite residual module beside it, and the skip connection around both."""
+    """A main branch, the lite residual module beside it, and the skip connection around both.
 
-    def __init__(self, branch: Branch, lite_residual: LiteResidual | None, *, skip: bool) -> None:
+    Args:
+        branch: The main branch.
+        lite_residual: Beside it, if there is one.
+        skip: Whether there is a skip connection.
+        before: What comes before the block and needs no gradient.
+    """
+
+    def __init__(
+        self,
+        branch: Branch,
+        lite_residual: LiteResidual | None,
+        *,
+        skip: bool,
+        before: nn.Module | None = None,
+    ) -> None:
         self.branch = branch
         self.lite_residual = lite_residual
         self.skip = skip
+        self.before = before or nn.Identity()
         self.lite_parameters = (
             [p for p in lite_residual.parameters() if p.requires_grad] if lite_residual else []
         )
@@ -34,6 +49,7 @@ class Block:
 
         And what `backward` needs beside the input: of the output's size, or nothing.
         """
+        input = self.before(input)
         output, kept = self.branch.forward(input, tile_bytes)
         if self.lite_residual is not None:
             output.add_(self.lite_residual(input, output.shape[2:]))
@@ -59,7 +75,7 @@ class Block:
             needs_input: Whether the gradient of the input is needed.
             complete: Called with parameters to whose gradients this call adds no more.
         """
-        grad = grads.pop()
+        grad, input = grads.pop(), self.before(input)
         grad_input = self._lite_residual_backward(input, grad, needs_input=needs_input)
         complete(self.lite_parameters)
         if needs_input and self.skip:
@@ -197,7 +213,8 @@ def blocks_of(network: Network) -> tuple[list[Block], Head]:
         if len(waiting) < len(_PATTERN):
             continue
         _check(name, waiting, _PATTERN)
-        blocks.append(Block(Branch(waiting), lite_residual, skip=name in network.residual_blocks))
+        skip, before = name in network.residual_blocks, None if blocks else network.normalization
+        blocks.append(Block(Branch(waiting), lite_residual, skip=skip, before=before))
         waiting = []
     _check("what follows the last block", waiting, _PATTERN[:_STAGE])
     return blocks, Head(waiting, network.dropout, network.classifier)

@@ -18,14 +18,14 @@ _FORWARD_CALLS, _BACKWARD_CALLS = 15_000_000, 45_000_000
 
 @dataclass(frozen=True)
 class Shape:
-    """Channels, height and width, and the bytes of an element."""
+    """Channels, height and width, and the type of the elements."""
 
     sizes: tuple[int, ...]
-    element_bytes: int
+    dtype: torch.dtype
 
     def bytes(self, images: int) -> int:
         """Returns the bytes of so many images."""
-        return images * torch.Size(self.sizes).numel() * self.element_bytes
+        return images * torch.Size(self.sizes).numel() * self.dtype.itemsize
 
 
 class Costs:
@@ -34,13 +34,13 @@ class Costs:
     Args:
         blocks: Of the network.
         head: Behind them.
-        images: [1, 3, H, W], on the network's device.
+        images: [1, 3, H, W], on the network's device, of the type that batches have.
         lowest: Index of the lowest block with trained parameters.
     """
 
     def __init__(self, blocks: Sequence[Block], head: Head, images: Tensor, *, lowest: int) -> None:
         self.blocks, self.head, self.lowest = blocks, head, lowest
-        self.device, self.dtype = images.device, images.dtype
+        self.device = images.device
         self.shapes: list[Shape] = []  # of the blocks' inputs, and of the head's
         self.kept_bytes: list[int] = []  # of one image
         self.work: list[int] = []  # of one image
@@ -93,7 +93,7 @@ class Costs:
     def _backward_bytes(self, block: int, images: int, tile_bytes: int, complete: bool) -> int:
         input, (output, kept) = self._zeros(block, images), self._forward(block, images, tile_bytes)
         shapes = [tensor.shape for tensor in kept]
-        size = output.shape
+        size, dtype = output.shape, output.dtype
         del output, kept
         parameters = self.blocks[block].parameters
         if not complete:
@@ -101,10 +101,10 @@ class Costs:
                 parameter.grad = torch.zeros_like(parameter)
 
         def run() -> None:
-            handed = [input.new_zeros(size)]
+            handed = [torch.zeros(size, dtype=dtype, device=self.device)]
             self.blocks[block].backward(
                 input,
-                [input.new_zeros(shape) for shape in shapes],
+                [torch.zeros(s, dtype=dtype, device=self.device) for s in shapes],
                 handed,
                 tile_bytes,
                 needs_input=block > self.lowest,
@@ -141,11 +141,11 @@ class Costs:
             return inference_bytes(run, self.device)
 
     def _zeros(self, block: int, images: int) -> Tensor:
-        sizes = self.shapes[block].sizes
-        return torch.zeros(images, *sizes, dtype=self.dtype, device=self.device)
+        shape = self.shapes[block]
+        return torch.zeros(images, *shape.sizes, dtype=shape.dtype, device=self.device)
 
     def _shape(self, tensor: Tensor) -> Shape:
-        return Shape(tuple(tensor.shape[1:]), tensor.element_size())
+        return Shape(tuple(tensor.shape[1:]), tensor.dtype)
 
 
 def drop_gradients(parameters: Sequence[nn.Parameter]) -> None:

@@ -4,13 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tinytl.data import DATASETS, EvaluationTransform, Normalization, training_transform
+from tinytl.data import DATASETS, EvaluationTransform, training_transform
 from tinytl.data.images import ArrayImages
 from tinytl.data.pipeline.batches import batches
 from tinytl.errors import DataError
 
 CPU = torch.device("cpu")
-HALF = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 COUNT = 21
 
 
@@ -31,7 +30,7 @@ class Photos:
 def epoch(images, batch_size: int, *, look_ahead: int = 0, threads: int = 1, order=None):
     generator = torch.Generator().manual_seed(3)
     transform = training_transform(
-        DATASETS["cars"], 16, count=COUNT, generator=generator, crop_scale=None, normalization=HALF
+        DATASETS["cars"], 16, count=COUNT, generator=generator, crop_scale=None
     )
     order = torch.randperm(COUNT, generator=generator) if order is None else order
     before = torch.get_num_threads()
@@ -57,7 +56,7 @@ def test_batches_follow_the_order(order, batch_size, sizes, look_ahead):
     numbers = torch.arange(6)
     pixels = numbers.to(torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 10, 10)
     images = ArrayImages(pixels, numbers % 3)
-    transform = EvaluationTransform(8, Normalization((0.0,) * 3, (1 / 255,) * 3))
+    transform = EvaluationTransform(8)
     found = list(batches(images, order, batch_size, transform, device=CPU, look_ahead=look_ahead))
     assert [len(labels) for _, labels in found] == sizes
     inputs, labels = (torch.cat(part) for part in zip(*found, strict=True))
@@ -106,7 +105,7 @@ class Damaged(Photos):
 @pytest.mark.parametrize(("look_ahead", "threads"), [(0, 1), (0, 2), (1, 1), (9, 1)])
 def test_a_damaged_image_is_told_in_its_turn_and_no_thread_is_left(look_ahead, threads):
     before = threading.active_count()
-    transform = EvaluationTransform(16, HALF)
+    transform = EvaluationTransform(16)
     torch.set_num_threads(threads)
     try:
         made = batches(Damaged(), range(COUNT), 4, transform, device=CPU, look_ahead=look_ahead)
@@ -124,7 +123,7 @@ def test_closing_leaves_no_thread(look_ahead, threads):
     torch.set_num_threads(threads)
     try:
         made = batches(
-            Photos(), range(COUNT), 2, EvaluationTransform(16, HALF), device=CPU,
+            Photos(), range(COUNT), 2, EvaluationTransform(16), device=CPU,
             look_ahead=look_ahead,
         )  # fmt: skip
         next(made)
@@ -142,7 +141,7 @@ def test_a_gpu_makes_the_same_inputs_but_for_rounding():
     generator = torch.Generator().manual_seed(3)
     transform = training_transform(
         replace(DATASETS["cars"], colour_jitter=None), 16, count=COUNT, generator=generator,
-        crop_scale=None, normalization=HALF,
+        crop_scale=None,
     )  # fmt: skip
     made = [
         torch.cat([

@@ -5,9 +5,8 @@ import torch
 from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
-from tinytl.data import DATASETS, EvaluationTransform, Normalization, training_transform
+from tinytl.data import DATASETS, EvaluationTransform, training_transform
 
-PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CIFAR = DATASETS["cifar10"]
 CARS = DATASETS["cars"]
 
@@ -17,7 +16,7 @@ def noise(height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
 
 
-def training(info, resolution: int, count: int = 4, *, seed: int = 0, crop_scale=None, how=PLAIN):
+def training(info, resolution: int, count: int = 4, *, seed: int = 0, crop_scale=None):
     generator = torch.Generator().manual_seed(seed)
     return training_transform(
         info,
@@ -25,43 +24,31 @@ def training(info, resolution: int, count: int = 4, *, seed: int = 0, crop_scale
         count=count,
         generator=generator,
         crop_scale=crop_scale,
-        normalization=how,
     )
 
 
 def inputs_of(transform, image: torch.Tensor, numbers) -> torch.Tensor:
     numbers = torch.as_tensor(numbers)
     crops = [transform.crop(image, number) for number in numbers.tolist()]
-    inputs = torch.empty(len(numbers), 3, transform.resolution, transform.resolution)
+    size = len(numbers), 3, transform.resolution, transform.resolution
+    inputs = torch.empty(size, dtype=torch.uint8)
     transform.fill(inputs, crops, numbers)
-    return inputs
+    return inputs / 255
 
 
 @pytest.mark.parametrize("name", DATASETS)
 @pytest.mark.parametrize("size", [(8, 8), (32, 32), (40, 70)])
 def test_shapes_and_values(name, size):
-    for transform in (training(DATASETS[name], 24), EvaluationTransform(24, PLAIN)):
+    for transform in (training(DATASETS[name], 24), EvaluationTransform(24)):
         inputs = inputs_of(transform, noise(*size), [0, 3])
         assert inputs.shape == (2, 3, 24, 24)
         assert inputs.min() >= 0 and inputs.max() <= 1
 
 
-@pytest.mark.parametrize("is_training", [True, False])
-def test_normalization(is_training):
-    mean, std = (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)
-
-    def apply(how):
-        transform = training(CARS, 16, how=how) if is_training else EvaluationTransform(16, how)
-        return inputs_of(transform, noise(30, 20), range(4))
-
-    expected = v2.functional.normalize(apply(PLAIN), list(mean), list(std))
-    assert torch.allclose(apply(Normalization(mean, std)), expected, atol=1e-5)
-
-
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 100), (100, 64)])
 def test_evaluation_is_the_middle_of_the_resized_image(height, width):
     image = noise(height, width)
-    (found,) = inputs_of(EvaluationTransform(28, PLAIN), image, [0])  # 28 / 0.875 = 32
+    (found,) = inputs_of(EvaluationTransform(28), image, [0])  # 28 / 0.875 = 32
     size = (int(32 * height / min(height, width)), int(32 * width / min(height, width)))
     resized = interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
     top, left = (round((side - 28) / 2) for side in size)
@@ -80,7 +67,7 @@ def test_evaluation_is_torchvisions(resolution, height, width):
             v2.ToDtype(torch.float32, scale=True),
         ]
     )
-    (found,) = inputs_of(EvaluationTransform(resolution, PLAIN), image, [0])
+    (found,) = inputs_of(EvaluationTransform(resolution), image, [0])
     assert torch.allclose(found, theirs(image), atol=1e-6)
 
 

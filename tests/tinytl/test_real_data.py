@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from tinytl.config import FinetuneConfig
-from tinytl.finetune import finetune
+from tinytl.finetune import epochs, finetune
 
 pytestmark = [pytest.mark.real_data, pytest.mark.integration]
 
@@ -55,3 +55,35 @@ def test_last_is_worse_than_bias_is_worse_than_lite_residual(
     assert bias["train_loss"] > lite_residual["train_loss"] + 0.03
     # and the price is low
     assert lite_residual["peak_bytes"] < 1.5 * bias["peak_bytes"]
+
+
+def test_planned_steps_learn_what_stock_pytorch_learns(shared_dir: Path, tmp_path: Path) -> None:
+    curves, peaks = {}, {}
+    for execution in ("plain", "planned"):
+        config = FinetuneConfig(
+            dataset="cifar10",
+            backbone="proxyless_w0.25",
+            method="tinytl-lite_residual+bias",
+            execution=execution,
+            max_slowdown=2 if execution == "planned" else None,
+            learning_rate=1.5e-3,
+            resolution=96,
+            batch_size=16,
+            epochs=3,
+            train_images=400,
+            eval_images=500,
+            validation=0.2,
+        )
+        reports = list(
+            epochs(
+                config,
+                directory=tmp_path / execution,
+                data=shared_dir / "data" / "cifar10-subset.zip",
+                weights=shared_dir / "weights",
+            )
+        )
+        curves[execution] = [report.metrics["train_loss"] for report in reports]
+        peaks[execution] = reports[-1].metrics["peak_bytes"]
+    # float32 sums in another order: differences begin at 1e-7 and grow with the steps
+    assert curves["planned"] == pytest.approx(curves["plain"], rel=2e-3)
+    assert peaks["planned"] < 0.3 * peaks["plain"]

@@ -82,4 +82,5 @@ def _compile(folder: Path) -> Path:
         build_directory=str(folder),
         is_python_module=False,
     )
-    return folder / "tinytl_native.so"
+    (library,) = folder.glob("*.so")  # which a second build in one process gives another name
+    return library

@@ -7,6 +7,7 @@ from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
 from tinytl.engine.execute import make_step, plan
 from tinytl.engine.measure import measure
+from tinytl.engine.planned.plan import Part, Plan
 from tinytl.engine.planned.planner import _choices
 from tinytl.engine.planned.step import PlannedStep
 from tinytl.engine.step import make_optimizer
@@ -101,3 +102,12 @@ def test_a_budget_that_cannot_be_met_says_what_would() -> None:
 def test_bounds_and_execution_belong_together(settings: dict[str, object], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         build_network(config(**settings), 10)
+
+
+def test_a_plan_is_read_by_people() -> None:
+    described = Plan((Part((0, 1, 2), 1), Part((3, 4), 8), Part((5, 6), 8), 7, 8), 250_000)
+    assert str(described) == (
+        "blocks 0 to 2 again in groups of 3, 1 images at a time; "
+        "blocks 3 to 6 again in groups of 2, 8 images at a time; blocks 7 to 8 once; "
+        "tiles of 0.25 MB"
+    )

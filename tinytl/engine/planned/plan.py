@@ -1,6 +1,8 @@
 """What is recomputed together, for how many images at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,22 @@ class Plan:
     tile_bytes: int
 
     def __str__(self) -> str:
-        """Returns the plan as people read it."""
-        parts = "; ".join(_described(part) for part in self.parts if isinstance(part, Part))
-        kept = [part for part in self.parts if isinstance(part, int)]
-        alone = f"blocks {kept[0]} to {kept[-1]} are not computed again" if kept else ""
-        tiles = f"tiles of {self.tile_bytes / 1e6:g} MB"
-        return "; ".join(filter(None, (parts, alone, tiles)))
+        """Returns the plan as people read it: neighbouring parts of the same size together."""
+        runs = groupby(self.parts, key=_described)
+        parts = [(list(run), how) for how, run in runs]
+        words = [f"{_range(run)} {how}" for run, how in parts]
+        return "; ".join([*words, f"tiles of {self.tile_bytes / 1e6:g} MB"])
 
 
-def _described(part: Part) -> str:
-    blocks = part.blocks
-    which = (
-        f"blocks {blocks.start} to {blocks.stop - 1}" if len(blocks) > 1 else f"block {blocks[0]}"
-    )
-    return f"{which} again, {part.images} at a time"
+def _described(part: Part | int) -> str:
+    if isinstance(part, int):
+        return "once"
+    together = f" in groups of {len(part.blocks)}" if len(part.blocks) > 1 else ""
+    return f"again{together}, {part.images} images at a time"
+
+
+def _range(parts: Sequence[Part | int]) -> str:
+    first, last = parts[0], parts[-1]
+    start = first if isinstance(first, int) else first.blocks.start
+    end = last if isinstance(last, int) else last.blocks.stop - 1
+    return f"block {start}" if start == end else f"blocks {start} to {end}"

@@ -95,7 +95,7 @@ def test_no_layer_is_hidden_from_the_count() -> None:
     kinds = {type(m).__name__ for m in network.modules() if not list(m.children())}
     assert kinds == {
         *("Conv2d", "FrozenBatchNorm2d", "Linear", "ReLU", "Hardswish", "Hardsigmoid"),
-        *("Identity", "AdaptiveAvgPool2d", "Flatten", "Dropout"),
+        *("Identity", "InputNormalization", "AdaptiveAvgPool2d", "Flatten", "Dropout"),
     }
 
 

@@ -32,7 +32,10 @@ BROKEN = [
     ({"batch_size": 0}, "batch_size: input should be greater than or equal to 1, but got 0"),
     ({"batch_size": 8.5}, "batch_size: input should be a valid integer"),
     ({"norm": "bn"}, "norm: input should be 'gn_ws' or 'bn_frozen', but got 'bn'"),
-    ({"execution": "fast"}, "execution: input should be 'plain', 'saving' or 'planned', but got 'fast'"),
+    (
+        {"execution": "fast"},
+        "execution: input should be 'plain', 'saving' or 'planned', but got 'fast'",
+    ),
     (
         {"optimizer": "lion"},
         "optimizer: input should be 'adam', 'adam8bit', 'adamw', 'sgd' or 'sgd_momentum'",

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.systems.report import show, write
+from benchmarks.systems.report import finish, show
 from tinytl.config import FinetuneConfig
-from tinytl.errors import TinyTLError
 from tinytl.finetune import finetune
 from tinytl.nn.codes import STORAGES
 
@@ -102,15 +101,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the results")
     given = parser.parse_args()
-    try:
-        results = compare({**SETTINGS, "seed": given.seed}, given.bits, given.data, given.weights)
-        print_results(results)
-        if given.json is not None:
-            write(given.json, results)
-    except TinyTLError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+
+    def measured() -> dict[str, Any]:
+        return compare({**SETTINGS, "seed": given.seed}, given.bits, given.data, given.weights)
+
+    return finish(measured, print_results, given.json)
 
 
 if __name__ == "__main__":

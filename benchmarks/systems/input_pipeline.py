@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from benchmarks.systems.report import show, write
+from benchmarks.systems.report import finish, show
 from tinytl.backbones.weights import IMAGENET
 from tinytl.data import (
     DatasetInfo,
@@ -38,7 +38,6 @@ from tinytl.data import (
     training_transform,
 )
 from tinytl.engine.threads import using_threads
-from tinytl.errors import TinyTLError
 from tinytl.nn.normalization import InputNormalization
 
 TARGET = 5.0
@@ -242,18 +241,14 @@ def main() -> int:
     settings = Settings(
         given.images, given.resolution, given.workers, given.batch_size, given.rounds
     )
-    try:
+
+    def measured() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as photos:
             if given.data is None:
                 write_photos(Path(photos), given.images)
-            results = compare(given.data or Path(photos), settings)
-        print_results(results)
-        if given.json is not None:
-            write(given.json, results)
-    except TinyTLError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+            return compare(given.data or Path(photos), settings)
+
+    return finish(measured, print_results, given.json)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.systems.report import show, write
+from benchmarks.systems.report import finish, show
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
 from tinytl.engine.execute import make_step, plan
@@ -123,8 +123,9 @@ def _milliseconds(steps: list[Callable[[], object]], repeats: int) -> list[float
     return [statistics.median(times) for times in taken]
 
 
-def print_results(rows: dict[str, dict[str, Any]]) -> None:
+def print_results(results: dict[str, Any]) -> None:
     """Prints the table, and below it what could not be planned."""
+    rows: dict[str, dict[str, Any]] = results["rows"]
     columns = ["", "peak (MB)", "goal", "predicted", "ms", "x plain", "goal"]
     table = [
         [
@@ -157,18 +158,15 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
     parser.add_argument("--json", type=Path, help="file for the results")
     given = parser.parse_args()
-    try:
+
+    def measured() -> dict[str, Any]:
         rows = {}
         for name in given.only:
             print(name, file=sys.stderr)
             rows[name] = run(CASES[name], given.repeats)
-        print_results(rows)
-        if given.json is not None:
-            write(given.json, {"settings": BASE, "rows": rows})
-    except TinyTLError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        return {"settings": BASE, "rows": rows}
+
+    return finish(measured, print_results, given.json)
 
 
 if __name__ == "__main__":

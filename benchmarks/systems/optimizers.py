@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.systems.report import show, write
+from benchmarks.systems.report import finish, show
 from tinytl.builtin import WEIGHTS_NAME, build_weights
 from tinytl.config import FinetuneConfig
 from tinytl.engine.threads import using_threads
-from tinytl.errors import TinyTLError
 from tinytl.finetune import finetune
 
 OPTIMIZERS = ("adam", "adam8bit")
@@ -97,16 +96,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="fine-tunings with each [3]")
     parser.add_argument("--json", type=Path, help="file for the results")
     given = parser.parse_args()
-    try:
+
+    def measured() -> dict[str, Any]:
         build_weights()
-        results = compare(SETTINGS, range(given.seeds))
-        print_results(results)
-        if given.json is not None:
-            write(given.json, results)
-    except TinyTLError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        return compare(SETTINGS, range(given.seeds))
+
+    return finish(measured, print_results, given.json)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tinytl.errors import TinyTLError
 from tinytl.storage import write_atomically
 
 _PACKAGES = ("tinytl-orchestrator", "torch", "torchvision", "pillow", "numpy")
@@ -41,6 +43,26 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
     """
     content = {"provenance": provenance(), **results}
     write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def finish(
+    measure: Callable[[], Mapping[str, Any]],
+    print_results: Callable[[Any], None],
+    path: Path | None,
+) -> int:
+    """Measures, prints, writes JSON where it was asked for, and returns the exit status.
+
+    A user's mistake is one line and status 2.
+    """
+    try:
+        results = measure()
+        print_results(results)
+        if path is not None:
+            write(path, results)
+    except TinyTLError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -54,7 +54,7 @@ def choose(
     Raises:
         ConfigError: If the network cannot be streamed, or no plan keeps the bounds.
     """
-    choices = _choices(network, images)
+    choices = considered(network, images)
     room = math.inf if memory_budget is None else memory_budget - resident_bytes
     slowest = math.inf if max_slowdown is None else max_slowdown
     fitting = [c for c in choices if c.step_bytes <= room and c.slowdown <= slowest]
@@ -65,7 +65,7 @@ def choose(
     return min(fitting, key=lambda choice: (choice.slowdown, choice.step_bytes))
 
 
-def _choices(network: Network, images: Tensor) -> list[Choice]:
+def considered(network: Network, images: Tensor) -> list[Choice]:
     """Returns all plans that are considered; the first has no slowdown."""
     blocks, head = blocks_of(network)
     trained = [index for index, block in enumerate(blocks) if block.parameters]

@@ -23,14 +23,20 @@ class _AvgPool2d(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        k = ctx.kernel_size
-        height, width = grad.shape[2] * k, grad.shape[3] * k
-        result = grad.new_empty(ctx.input_size)
-        result[:, :, height:].zero_()
-        result[:, :, :, width:].zero_()
-        windows = result[:, :, :height, :width].unflatten(2, (-1, k)).unflatten(4, (-1, k))
-        torch.div(grad[:, :, :, None, :, None].expand(windows.shape), k * k, out=windows)
-        return result, None
+        return average_gradient(grad, _pair(ctx.kernel_size), ctx.input_size), None
+
+
+def average_gradient(grad: Tensor, window: tuple[int, int], input_size: torch.Size) -> Tensor:
+    """Returns the gradient of the input of an average over windows that tile it from the corner."""
+    height, width = grad.shape[2] * window[0], grad.shape[3] * window[1]
+    result = grad.new_empty(input_size)
+    result[:, :, height:].zero_()
+    result[:, :, :, width:].zero_()
+    inside = result[:, :, :height, :width]
+    windows = inside.unflatten(2, (-1, window[0])).unflatten(4, (-1, window[1]))
+    mean = grad[:, :, :, None, :, None].expand(windows.shape)
+    torch.div(mean, window[0] * window[1], out=windows)
+    return result
 
 
 class SavingAvgPool2d(nn.AvgPool2d):

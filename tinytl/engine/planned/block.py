@@ -1,6 +1,7 @@
 """A network as blocks one after another, and the head behind them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,10 +11,11 @@ from tinytl.backbones import Network
 from tinytl.engine.loss import training_loss
 from tinytl.engine.planned.branch import Branch
 from tinytl.engine.planned.layers import ALL, add_gradient
+from tinytl.engine.planned.lite_residual import LiteBranch
 from tinytl.engine.planned.slabs import Stage, Tiles
 from tinytl.errors import ConfigError
 from tinytl.nn.conv import SavingConv2d
-from tinytl.nn.lite_residual import LiteResidual, WithLiteResidual
+from tinytl.nn.lite_residual import WithLiteResidual
 from tinytl.nn.norm import FrozenBatchNorm2d
 
 
@@ -30,7 +32,7 @@ class Block:
     def __init__(
         self,
         branch: Branch,
-        lite_residual: LiteResidual | None,
+        lite_residual: LiteBranch | None,
         *,
         skip: bool,
         before: nn.Module | None = None,
@@ -39,10 +41,25 @@ class Block:
         self.lite_residual = lite_residual
         self.skip = skip
         self.before = before or nn.Identity()
-        self.lite_parameters = (
-            [p for p in lite_residual.parameters() if p.requires_grad] if lite_residual else []
-        )
+        self.lite_parameters = lite_residual.parameters if lite_residual else []
         self.parameters = [*branch.parameters, *self.lite_parameters]
+        self.weights = *branch.weights, *(lite_residual.weights if lite_residual else ())
+
+    @property
+    def is_held(self) -> bool:
+        """Whether `held` is in effect."""
+        return self.branch.slabs.projection.held is not None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps the weights as they are used, for what computes the block again and again."""
+        for weight in self.weights:
+            weight.hold()
+        try:
+            yield
+        finally:
+            for weight in self.weights:
+                weight.release()
 
     def forward(self, input: Tensor, tile_bytes: int) -> tuple[Tensor, list[Tensor]]:
         """Returns the block's output [N, C', H', W'] for an `input` [N, C, H, W].
@@ -52,7 +69,7 @@ class Block:
         input = self.before(input)
         output, kept = self.branch.forward(input, tile_bytes)
         if self.lite_residual is not None:
-            output.add_(self.lite_residual(input, output.shape[2:]))
+            output.add_(self.lite_residual.forward(input, output.shape[2:]))
         return (output.add_(input) if self.skip else output), kept
 
     def backward(
@@ -76,7 +93,9 @@ class Block:
             complete: Called with parameters to whose gradients this call adds no more.
         """
         grad, input = grads.pop(), self.before(input)
-        grad_input = self._lite_residual_backward(input, grad, needs_input=needs_input)
+        grad_input = None
+        if self.lite_residual is not None and (needs_input or self.lite_parameters):
+            grad_input = self.lite_residual.backward(input, grad, needs_input=needs_input)
         complete(self.lite_parameters)
         if needs_input and self.skip:
             grad_input = grad.clone() if grad_input is None else grad_input.add_(grad)
@@ -85,22 +104,6 @@ class Block:
         self.branch.backward(input, kept, grad, grad_input, tile_bytes)
         complete(self.branch.parameters)
         return grad_input
-
-    def _lite_residual_backward(
-        self, input: Tensor, grad: Tensor, *, needs_input: bool
-    ) -> Tensor | None:
-        module = self.lite_residual
-        if module is None or not (needs_input or self.lite_parameters):
-            return None
-        input = input.detach().requires_grad_(needs_input)
-        with torch.enable_grad():
-            output = module(input, grad.shape[2:])
-        wanted = [input, *self.lite_parameters] if needs_input else self.lite_parameters
-        grads = list(torch.autograd.grad(output, wanted, grad))
-        beside = grads.pop(0) if needs_input else None
-        for parameter in self.lite_parameters:
-            add_gradient(parameter, ALL, grads.pop(0))
-        return beside
 
 
 class Head:
@@ -208,7 +211,7 @@ def blocks_of(network: Network) -> tuple[list[Block], Head]:
         lite_residual = None
         if isinstance(main, WithLiteResidual):
             inserted = main
-            main, lite_residual = inserted.main, inserted.lite_residual
+            main, lite_residual = inserted.main, LiteBranch(inserted.lite_residual)
         waiting += _layers(main)
         if len(waiting) < len(_PATTERN):
             continue

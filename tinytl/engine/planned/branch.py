@@ -23,6 +23,8 @@ class Branch:
         self.slabs = Slabs(layers[:-1])
         self.native = NativeSlabs.of(self.slabs)
         self.norm = SlabNorm(layers[-1])
+        slabs = self.slabs
+        self.weights = slabs.expand.weight, slabs.depthwise.weight, slabs.projection
         self.parameters = [p for layer in layers for p in layer.parameters() if p.requires_grad]
 
     def forward(self, input: Tensor, tile_bytes: int) -> tuple[Tensor, list[Tensor]]:

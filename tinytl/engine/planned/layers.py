@@ -29,15 +29,28 @@ def add_gradient(parameter: Tensor, slab: slice, grad: Tensor) -> None:
 
 
 class SlabWeight:
-    """A convolution's weight, of which a slab of output or of input channels is used at a time."""
+    """A convolution's weight, of which a slab of output or of input channels is used at a time.
+
+    What is stored or standardized is made again for each use, unless it is held.
+    """
 
     def __init__(self, layer: SavingConv2d) -> None:
         self.layer = layer
         self.trained = layer.trains_weight
         self.pointwise = layer.kernel_size == (1, 1) and layer.stride == (1, 1)
         self.numel = math.prod(layer.weight_shape)
+        self.held: Tensor | None = None
         self._statistics: tuple[Tensor, Tensor] | None = None
-        self._columns_grad: Tensor | None = None
+        self._used_grad: Tensor | None = None  # of the weight as it is used
+
+    def hold(self) -> None:
+        """Keeps the weight as it is used, and collects its gradient, until `release`."""
+        self.held = self.rows(ALL)
+
+    def release(self) -> None:
+        """Ends `hold`."""
+        self.held = None
+        self._finish_gradient()
 
     def output_size(self, input: Tensor) -> tuple[int, int]:
         """Returns height and width of what `forward` returns."""
@@ -78,6 +91,9 @@ class SlabWeight:
             grad, input, raw, None, stride, padding, dilation, False, [0, 0], groups,
             [False, True, False],
         )[1]  # fmt: skip
+        if self.held is not None:
+            self._note(weight_grad, (slab,))
+            return
         if self.layer.standardized:
             weight_grad = standardize_backward_(weight_grad, raw)
         add_gradient(self.layer.weight, slab, weight_grad)
@@ -99,14 +115,25 @@ class SlabWeight:
         """Notes the gradient of the weight for a slab of input channels, if it is trained."""
         if not self.trained:
             return
-        if self._columns_grad is None:
-            self._columns_grad = torch.zeros_like(self.layer.weight)
         share = torch.bmm(grad.flatten(2), input.flatten(2).transpose(1, 2)).sum(dim=0)
-        self._columns_grad.flatten(1)[:, slab].add_(share)
+        self._note(share[:, :, None, None], (ALL, slab))
 
     def finish_project_gradient(self) -> None:
-        """Adds the gradient of the weight when all slabs are noted."""
-        grad, self._columns_grad = self._columns_grad, None
+        """Adds the gradient of the weight when all slabs are noted, unless more will be."""
+        if self.held is None:
+            self._finish_gradient()
+
+    def _note(self, share: Tensor, where: tuple[slice, ...]) -> None:
+        """Adds to the gradient of the weight as it is used."""
+        if self._used_grad is None and share.shape == self.layer.weight.shape:
+            self._used_grad = share
+            return
+        if self._used_grad is None:
+            self._used_grad = torch.zeros_like(self.layer.weight)
+        self._used_grad[where].add_(share)
+
+    def _finish_gradient(self) -> None:
+        grad, self._used_grad = self._used_grad, None
         if grad is None:
             return
         if self.layer.standardized:  # needs whole filters
@@ -115,16 +142,20 @@ class SlabWeight:
 
     def _geometry(self, weight: Tensor) -> Any:
         layer = self.layer
-        depthwise = layer.groups > 1
-        return layer.stride, layer.padding, layer.dilation, len(weight) if depthwise else 1
+        groups = max(1, layer.groups * len(weight) // layer.out_channels)
+        return layer.stride, layer.padding, layer.dilation, groups
 
     def rows(self, slab: slice) -> Tensor:
         """Returns the weight of a slab of output channels, as it is used."""
+        if self.held is not None:
+            return self.held[slab]
         weight = self.layer.part(slab, ALL)
         return standardize(weight) if self.layer.standardized else weight
 
     def columns(self, slab: slice) -> Tensor:
         """Returns the weight of a 1x1 convolution for a slab of input channels, [out, s]."""
+        if self.held is not None:
+            return self.held.flatten(1)[:, slab]
         weight = self.layer.part(ALL, slab).flatten(1)
         if not self.layer.standardized:
             return weight

@@ -1,6 +1,7 @@
 """A training step as a plan has it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +84,9 @@ class PlannedStep:
         """Returns what a part makes of its input, and keeps nothing."""
         if isinstance(part, int):
             return self.blocks[part].forward(input, self.plan.tile_bytes)[0]
-        outputs = (self._chain(part, images) for images in input.split(part.images))
-        return joined(outputs, len(input))
+        with self._held(part, len(input)):
+            outputs = (self._chain(part, images) for images in input.split(part.images))
+            return joined(outputs, len(input))
 
     def _chain(self, part: Part, hidden: Tensor) -> Tensor:
         for child in part.children:
@@ -140,7 +142,18 @@ class PlannedStep:
                 needs_input=part > self.lowest,
                 complete=self._update if len(saved.input) == batch else _ignore,
             )
-        input, grad = saved.input, grads.pop()
+        images = len(saved.input)
+        with self._held(part, images):
+            grad_input = self._part_backward(part, saved.input, grads, batch)
+        if images == batch:
+            self._update([p for index in part.blocks for p in self.blocks[index].parameters])
+        return grad_input if part.blocks.start > self.lowest else None
+
+    def _part_backward(
+        self, part: Part, input: Tensor, grads: list[Any], batch: int
+    ) -> Tensor | None:
+        """See `_backward`: for a few images at a time, whose forward pass is repeated."""
+        grad = grads.pop()
         whole = len(input) <= part.images
         for start in range(0, len(input), part.images):
             images = slice(start, start + part.images)
@@ -156,11 +169,17 @@ class PlannedStep:
             result = handed.pop()
             if result is not None and not whole:
                 input[images] = result
-        if len(input) == batch:
-            self._update([p for index in part.blocks for p in self.blocks[index].parameters])
-        if part.blocks.start <= self.lowest:
-            return None
         return result if whole else input
+
+    @contextmanager
+    def _held(self, part: Part, images: int) -> Iterator[None]:
+        """Keeps weights as they are used where blocks compute so many images in several turns."""
+        blocks = [self.blocks[index] for index in part.blocks]
+        with ExitStack() as stack:
+            for block in blocks if images > part.images else ():
+                if not block.is_held:
+                    stack.enter_context(block.held())
+            yield
 
     def _update(self, parameters: Sequence[nn.Parameter]) -> None:
         """Updates the parameters that have a gradient, which it then drops."""

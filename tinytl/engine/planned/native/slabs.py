@@ -110,6 +110,8 @@ class NativeSlabs:
         weights = slabs.expand.weight, slabs.depthwise.weight, slabs.projection
         channel_bytes = sum(4 * weight.numel for weight in weights) // slabs.channels
         count = max(1, tile_bytes // (size * channel_bytes)) * size
+        if slabs.expand.weight.held is not None:  # all are dense already
+            count = slabs.channels
         for start in range(0, slabs.channels, count):
             rows = slice(start, min(start + count, slabs.channels))
             first, second = (_norm(stage, rows) for stage in self.stages)

@@ -12,6 +12,11 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that no worker is left alone with one in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The reference files (weights, images, parity tensors), which lie beside the checkout."""

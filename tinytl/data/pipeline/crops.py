@@ -3,14 +3,17 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 _ATTEMPTS = 10
 _LOW_RATIO, _HIGH_RATIO = 3 / 4, 4 / 3
 
 Box = tuple[int, int, int, int]
 """Top, left, height and width."""
+
+FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class Crops:
         places: Where the box is in the room that it leaves, from top and left, in [0, 1), [N, 2].
     """
 
-    areas: Tensor
-    ratios: Tensor
-    places: Tensor
+    areas: FloatArray
+    ratios: FloatArray
+    places: FloatArray
 
     @classmethod
     def draw(cls, count: int, smallest_area: float, generator: torch.Generator) -> "Crops":
@@ -33,7 +36,9 @@ class Crops:
         areas = torch.empty(count, _ATTEMPTS).uniform_(smallest_area, 1.0, generator=generator)
         low, high = math.log(_LOW_RATIO), math.log(_HIGH_RATIO)
         ratios = torch.empty(count, _ATTEMPTS).uniform_(low, high, generator=generator).exp_()
-        return cls(areas, ratios, torch.rand(count, 2, generator=generator))
+        places = torch.rand(count, 2, generator=generator)
+        # NumPy's, for threads that read single elements of tensors wait for each other
+        return cls(areas.numpy(), ratios.numpy(), places.numpy())
 
     def box(self, number: int, height: int, width: int) -> Box:
         """Returns the box of one crop in an image of the given size.

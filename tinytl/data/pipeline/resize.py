@@ -13,6 +13,8 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     batch = image.unsqueeze(0)
     if image.device.type != "cpu":
         batch = batch.float()
+    elif image.stride(0) == 1:  # else the kernel takes the colours apart, and joins them again
+        batch = batch.contiguous(memory_format=torch.channels_last)
     resized = interpolate(batch, (height, width), mode="bilinear", antialias=True).squeeze(0)
     return resized if resized.dtype == torch.uint8 else resized.round_().to(torch.uint8)
 

@@ -1,6 +1,7 @@
 """What blocks cost by themselves: bytes as measured, and work as counted."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -62,17 +63,21 @@ class Costs:
         ]
         self._same = [likes.index(like) for like in likes]  # the first block that costs the same
 
-    def forward_bytes(self, block: int, images: int, tile_bytes: int) -> int:
-        """Returns the highest sum of what a forward pass allocates, its result included."""
-        return self._measured_forward(self._same[block], images, tile_bytes)
+    def forward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
+        """Returns the highest sum of what a forward pass allocates, its result included.
 
-    def backward_bytes(self, block: int, images: int, tile_bytes: int, complete: bool) -> int:
+        Weights that are held are not counted.
+        """
+        return self._measured_forward(self._same[block], images, tile_bytes, held)
+
+    def backward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
         """Returns the highest sum of a backward pass: its input's gradient, and what it is given.
 
         That is the gradient of its result and what the forward pass kept, but not the input.
-        Gradients of parameters count only if `complete`, for then they are gone afterwards.
+        Gradients of parameters count only if weights are not `held`, for then they are gone
+        afterwards; weights that are held are not counted.
         """
-        return self._measured_backward(self._same[block], images, tile_bytes, complete)
+        return self._measured_backward(self._same[block], images, tile_bytes, held)
 
     def forward_work(self, block: int, images: int) -> float:
         """Returns the work of a forward pass."""
@@ -82,23 +87,25 @@ class Costs:
         """Returns the work of a backward pass, which computes what is inside the block again."""
         return 2 * images * self.work[block] + _BACKWARD_CALLS
 
+    def held_bytes(self, block: int) -> int:
+        """Returns the bytes that a block's weights take while they are held."""
+        return sum(weight.held_bytes for weight in self.blocks[block].weights)
+
     def gradient_bytes(self, block: int) -> int:
         """Returns the bytes of the gradients of a block's parameters."""
         return sum(parameter.nbytes for parameter in self.blocks[block].parameters)
 
-    def _forward_bytes(self, block: int, images: int, tile_bytes: int) -> int:
+    def _forward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
         input = self._zeros(block, images)
-        return self._peak(lambda: self.blocks[block].forward(input, tile_bytes))
+        with torch.no_grad(), self.blocks[block].held() if held else nullcontext():
+            return self._peak(lambda: self.blocks[block].forward(input, tile_bytes))
 
-    def _backward_bytes(self, block: int, images: int, tile_bytes: int, complete: bool) -> int:
-        input, (output, kept) = self._zeros(block, images), self._forward(block, images, tile_bytes)
-        shapes = [tensor.shape for tensor in kept]
-        size, dtype = output.shape, output.dtype
-        del output, kept
-        parameters = self.blocks[block].parameters
-        if not complete:
-            for parameter in parameters:
-                parameter.grad = torch.zeros_like(parameter)
+    def _backward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
+        input = self._zeros(block, images)
+        with torch.no_grad():
+            results = self.blocks[block].forward(input, tile_bytes)
+        (size, *shapes), dtype = [t.shape for t in (results[0], *results[1])], results[0].dtype
+        del results
 
         def run() -> None:
             handed = [torch.zeros(size, dtype=dtype, device=self.device)]
@@ -108,11 +115,14 @@ class Costs:
                 handed,
                 tile_bytes,
                 needs_input=block > self.lowest,
-                complete=drop_gradients if complete else lambda parameters: None,
+                complete=(lambda parameters: None) if held else drop_gradients,
             )
 
-        peak = self._peak(run)
-        drop_gradients(parameters)
+        with torch.no_grad(), self.blocks[block].held() if held else nullcontext():
+            if held:
+                run()  # the gradients are there from the first images on
+            peak = self._peak(run)
+        drop_gradients(self.blocks[block].parameters)
         return peak
 
     def _head_bytes(self, images: int, tile_bytes: int) -> int:
@@ -131,10 +141,6 @@ class Costs:
             peak = self._peak(run)
         drop_gradients(self.head.parameters)
         return peak
-
-    def _forward(self, block: int, images: int, tile_bytes: int) -> tuple[Tensor, list[Tensor]]:
-        with torch.no_grad():
-            return self.blocks[block].forward(self._zeros(block, images), tile_bytes)
 
     def _peak(self, run: Callable[[], object]) -> int:
         with torch.no_grad():
@@ -156,7 +162,8 @@ def drop_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 def _like(block: Block) -> str:
     """Returns what a block's memory depends on, beside the size of its input."""
-    modules = [*block.branch.layers, *([block.lite_residual] if block.lite_residual else [])]
+    lite_residual = [block.lite_residual.module] if block.lite_residual else []
+    modules = [*block.branch.layers, *lite_residual]
     tensors = [(t.shape, t.dtype, t.requires_grad) for m in modules for t in _tensors(m)]
     return f"{modules} {tensors} {block.skip}"
 
@@ -173,6 +180,6 @@ def _products(block: Block, input: Tensor, output: Tensor) -> int:
     products = slabs.expand.weight.numel * pixels
     products += (slabs.depthwise.weight.numel + slabs.projection.numel) * filtered
     if block.lite_residual is not None:
-        convolutions = [m for m in block.lite_residual.modules() if isinstance(m, nn.Conv2d)]
+        convolutions = [m for m in block.lite_residual.module.modules() if isinstance(m, nn.Conv2d)]
         products += sum(m.weight.numel() for m in convolutions) * pixels // 4
     return products

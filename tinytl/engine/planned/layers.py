@@ -47,6 +47,13 @@ class SlabWeight:
         """Keeps the weight as it is used, and collects its gradient, until `release`."""
         self.held = self.rows(ALL)
 
+    @property
+    def held_bytes(self) -> int:
+        """What `hold` takes: nothing where the weight is used as it is stored."""
+        sample = self.layer.part(slice(0, 1), ALL)
+        stored = self.layer.weight is not None and not self.layer.standardized
+        return 0 if stored else self.numel * sample.element_size()
+
     def release(self) -> None:
         """Ends `hold`."""
         self.held = None

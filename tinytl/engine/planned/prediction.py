@@ -47,7 +47,8 @@ class _Prediction:
         """Returns the peak of a forward pass that keeps nothing but its result."""
         if isinstance(part, int):
             self.work += self.costs.forward_work(part, images)
-            return self.costs.forward_bytes(part, images, self.plan.tile_bytes)
+            held = images < self.batch
+            return self.costs.forward_bytes(part, images, self.plan.tile_bytes, held)
         peak = result = 0
         for chunk in _chunks(images, part.images):
             hidden = 0
@@ -57,7 +58,7 @@ class _Prediction:
             if chunk < images:  # there from the first part of it on
                 result = self._result(part, images)
                 peak = max(peak, result + hidden)
-        return peak
+        return peak + self._held(part, images)
 
     def _saving(self, parts: Sequence[Part | int], images: int) -> tuple[int, int]:
         """Returns the peak of a forward pass that saves, and what is there after it."""
@@ -94,14 +95,14 @@ class _Prediction:
 
     def _backward(self, part: Part | int, images: int) -> int:
         """Returns the peak of a backward pass, what it is given included but for its input."""
-        complete = images == self.batch
         if isinstance(part, int):
+            held = images < self.batch
             self.work += self.costs.backward_work(part, images)
-            return self.costs.backward_bytes(part, images, self.plan.tile_bytes, complete)
+            return self.costs.backward_bytes(part, images, self.plan.tile_bytes, held)
         chunks = _chunks(images, part.images)
         result = self._result(part, images)
         gradients = 0
-        if complete and len(chunks) > 1:
+        if images == self.batch and len(chunks) > 1:
             gradients = sum(self.costs.gradient_bytes(block) for block in part.blocks)
         peak = 0
         for chunk in chunks:
@@ -110,7 +111,13 @@ class _Prediction:
             given = self._result(part, chunk) if chunk < images else 0
             chain = self._backward_chain(part.children, chunk, given)
             peak = max(peak, result + forward, (result if given else 0) + chain)
-        return gradients + peak
+        return gradients + self._held(part, images) + peak
+
+    def _held(self, part: Part, images: int) -> int:
+        """Returns the bytes of weights that this part is the outermost one to hold."""
+        if not part.images < images == self.batch:
+            return 0
+        return sum(self.costs.held_bytes(block) for block in part.blocks)
 
     def _result(self, part: Part | int, images: int) -> int:
         return self.costs.shapes[_last(part) + 1].bytes(images)

@@ -35,6 +35,7 @@ struct Branch {
   Depthwise geometry;
   const T *input, *expand, *taps, *project;
   Norm<T> first, second;
+  int64_t together;  // images of a tile
   int64_t slab, unit;  // channels
 
   int64_t pixels() const { return geometry.height * geometry.width; }
@@ -42,14 +43,15 @@ struct Branch {
   const T* image(int64_t i) const { return input + i * inputs * pixels(); }
 };
 
-// The activations of a slab of all images, and the gradients beside them.
+// The activations of a tile, a slab of some images, and the gradients beside them.
 template <class T>
 struct Slab {
-  int64_t start, size;  // channels
+  int64_t start, size;    // channels
+  int64_t first, images;  // which images
   Tensor expanded, filtered, grad;
 
-  Slab(const Branch<T>& branch, int64_t capacity, bool backward, const at::TensorOptions& options) {
-    const int64_t count = branch.images * capacity;
+  Slab(const Branch<T>& branch, bool backward, const at::TensorOptions& options) {
+    const int64_t count = std::min(branch.images, branch.together) * branch.slab;
     // the gradient of the expansion's norm takes the place of what the depthwise convolution gave
     const int64_t wide = std::max(branch.pixels(), branch.out_pixels());
     expanded = at::empty({count * branch.pixels()}, options);
@@ -57,19 +59,32 @@ struct Slab {
     if (backward) grad = at::empty({count * branch.out_pixels()}, options);
   }
   T* at(Tensor& tensor, int64_t image, int64_t channel, int64_t pixels) {
-    return tensor.mutable_data_ptr<T>() + (image * size + channel) * pixels;
+    return tensor.mutable_data_ptr<T>() + ((image - first) * size + channel) * pixels;
   }
 };
 
-// Calls work(image, first channel, end) for every unit of a slab; a single one is cut further by
+// Calls prepare() for every slab of channels, and then work() for every tile of it.
+template <class T, class Prepare, class Work>
+void for_tiles(const Branch<T>& branch, Slab<T>& slab, Prepare prepare, Work work) {
+  for (slab.start = 0; slab.start < branch.channels; slab.start += slab.size) {
+    slab.size = std::min(branch.slab, branch.channels - slab.start);
+    prepare();
+    for (slab.first = 0; slab.first < branch.images; slab.first += slab.images) {
+      slab.images = std::min(branch.together, branch.images - slab.first);
+      work();
+    }
+  }
+}
+
+// Calls work(image, first channel, end) for every unit of a tile; a single one is cut further by
 // what it calls.
 template <class T, class Work>
 void for_units(const Branch<T>& branch, const Slab<T>& slab, Work work) {
   const int64_t units = (slab.size + branch.unit - 1) / branch.unit;
-  at::parallel_for(0, branch.images * units, 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, slab.images * units, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t channel = item % units * branch.unit;
-      work(item / units, channel, std::min(channel + branch.unit, slab.size));
+      work(slab.first + item / units, channel, std::min(channel + branch.unit, slab.size));
     }
   });
 }
@@ -86,14 +101,14 @@ void for_channels(int64_t count, Tensor& planes, Work work) {
   });
 }
 
-// Calls work(image, first pixel, end) for chunks of pixels of all images.
+// Calls work(image, first pixel, end) for chunks of pixels of some images.
 template <class Work>
-void for_pixels(int64_t images, int64_t pixels, int64_t chunk, Work work) {
+void for_pixels(int64_t first, int64_t images, int64_t pixels, int64_t chunk, Work work) {
   const int64_t chunks = (pixels + chunk - 1) / chunk;
   at::parallel_for(0, images * chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t pixel = item % chunks * chunk;
-      work(item / chunks, pixel, std::min(pixel + chunk, pixels));
+      work(first + item / chunks, pixel, std::min(pixel + chunk, pixels));
     }
   });
 }
@@ -113,7 +128,7 @@ void hidden(const Branch<T>& b, Slab<T>& slab, const T* packed, int64_t image, i
             bool activate) {
   const int64_t pixels = b.pixels(), out_pixels = b.out_pixels();
   T* expanded = slab.at(slab.expanded, image, from, pixels);
-  for_pixels(1, pixels, kChunk, [&](int64_t, int64_t start, int64_t end) {
+  for_pixels(0, 1, pixels, kChunk, [&](int64_t, int64_t start, int64_t end) {
     multiply<T, false>(packed + from * b.inputs, to - from, b.inputs, b.image(image), pixels,
                        expanded, pixels, start, end);
   });
@@ -132,55 +147,61 @@ void hidden(const Branch<T>& b, Slab<T>& slab, const T* packed, int64_t image, i
 
 template <class T>
 void forward(const Branch<T>& b, T* total, const at::TensorOptions& options) {
-  Slab<T> slab(b, b.slab, false, options);
+  Slab<T> slab(b, false, options);
   Tensor planes = planes_for<T>(b.geometry.plane_size(), options);
   Tensor expand = at::empty({b.slab * b.inputs}, options);
   Tensor project = at::empty({b.outputs * b.slab}, options);
+  T* packed = expand.mutable_data_ptr<T>();
+  T* columns = project.mutable_data_ptr<T>();
   const int64_t out_pixels = b.out_pixels();
-  for (slab.start = 0; slab.start < b.channels; slab.start += slab.size) {
-    slab.size = std::min(b.slab, b.channels - slab.start);
-    T* packed = expand.mutable_data_ptr<T>();
+  const auto prepare = [&] {
     pack_units<T>(b.expand + slab.start * b.inputs, b.inputs, 1, slab.size, b.inputs, b.unit,
                   packed);
+    pack<T>(b.project + slab.start, b.channels, 1, b.outputs, slab.size, columns);
+  };
+  for_tiles(b, slab, prepare, [&] {
     for_units(b, slab, [&](int64_t image, int64_t from, int64_t to) {
       std::vector<Linear<T>> first(to - from), second(to - from);
-      hidden(b, slab, packed, image, from, to, planes, first.data(),
-             second.data(), out_pixels, true);
+      hidden(b, slab, packed, image, from, to, planes, first.data(), second.data(), out_pixels,
+             true);
     });
-    T* columns = project.mutable_data_ptr<T>();
-    pack<T>(b.project + slab.start, b.channels, 1, b.outputs, slab.size, columns);
-    for_pixels(b.images, out_pixels, kChunk, [&](int64_t image, int64_t from, int64_t to) {
+    for_pixels(slab.first, slab.images, out_pixels, kChunk,
+               [&](int64_t image, int64_t from, int64_t to) {
       multiply<T, true>(columns, b.outputs, slab.size, slab.at(slab.filtered, image, 0, out_pixels),
                         out_pixels, total + image * b.outputs * out_pixels, out_pixels, from, to);
     });
-  }
+  });
 }
 
 template <class T>
 void backward(const Branch<T>& b, const T* grad, T* grad_input, T* sums,
               const at::TensorOptions& options) {
-  Slab<T> slab(b, b.slab, true, options);
+  Slab<T> slab(b, true, options);
   Tensor planes = planes_for<T>(b.geometry.plane_size(), options);
   Tensor wide_planes = planes_for<T>(b.geometry.wide_plane_size(), options);
   Tensor expand = at::empty({b.slab * b.inputs}, options);
   Tensor project = at::empty({b.outputs * b.slab}, options);
+  Tensor transposed = at::empty({grad_input ? b.slab * b.inputs : 0}, options);
+  T* packed = expand.mutable_data_ptr<T>();
+  T* columns = project.mutable_data_ptr<T>();
+  T* rows = transposed.mutable_data_ptr<T>();
   const int64_t pixels = b.pixels(), out_pixels = b.out_pixels();
   const int64_t stride = std::max(pixels, out_pixels);
-  for (slab.start = 0; slab.start < b.channels; slab.start += slab.size) {
-    slab.size = std::min(b.slab, b.channels - slab.start);
-    T* packed = expand.mutable_data_ptr<T>();
-    T* columns = project.mutable_data_ptr<T>();
+  const auto prepare = [&] {
     pack_units<T>(b.expand + slab.start * b.inputs, b.inputs, 1, slab.size, b.inputs, b.unit,
                   packed);
     pack_units<T>(b.project + slab.start, 1, b.channels, slab.size, b.outputs, b.unit, columns);
+    if (grad_input)
+      pack<T>(b.expand + slab.start * b.inputs, 1, b.inputs, b.inputs, slab.size, rows);
+  };
+  for_tiles(b, slab, prepare, [&] {
     for_units(b, slab, [&](int64_t image, int64_t from, int64_t to) {
       std::vector<Linear<T>> first(to - from), second(to - from);
-      hidden(b, slab, packed, image, from, to, planes, first.data(),
-             second.data(), stride, false);
+      hidden(b, slab, packed, image, from, to, planes, first.data(), second.data(), stride, false);
       T* expanded = slab.at(slab.expanded, image, from, pixels);
       T* filtered = slab.at(slab.filtered, image, from, stride);
       T* inner = slab.at(slab.grad, image, from, out_pixels);
-      for_pixels(1, out_pixels, kChunk, [&](int64_t, int64_t start, int64_t end) {
+      for_pixels(0, 1, out_pixels, kChunk, [&](int64_t, int64_t start, int64_t end) {
         multiply<T, false>(columns + from * b.outputs, to - from, b.outputs,
                            grad + image * b.outputs * out_pixels, out_pixels, inner, out_pixels,
                            start, end);
@@ -196,13 +217,13 @@ void backward(const Branch<T>& b, const T* grad, T* grad_input, T* sums,
       b.first.backward(filtered, stride, expanded, pixels, pixels, slab.start + from, to - from,
                        first.data(), sum, sum + b.channels);
     });
-    if (!grad_input) continue;
-    pack<T>(b.expand + slab.start * b.inputs, 1, b.inputs, b.inputs, slab.size, packed);
-    for_pixels(b.images, pixels, kChunk, [&](int64_t image, int64_t from, int64_t to) {
-      multiply<T, true>(packed, b.inputs, slab.size, slab.at(slab.filtered, image, 0, stride), stride,
-                  grad_input + image * b.inputs * pixels, pixels, from, to);
+    if (!grad_input) return;
+    for_pixels(slab.first, slab.images, pixels, kChunk,
+               [&](int64_t image, int64_t from, int64_t to) {
+      multiply<T, true>(rows, b.inputs, slab.size, slab.at(slab.filtered, image, 0, stride), stride,
+                        grad_input + image * b.inputs * pixels, pixels, from, to);
     });
-  }
+  });
 }
 
 // The arguments of the operators, as they are registered below.
@@ -210,7 +231,7 @@ template <class T>
 Branch<T> branch_of(const Tensor& input, const Tensor& expand, at::TensorList first,
                     const Tensor& taps, at::TensorList second, const Tensor& project,
                     at::IntArrayRef groups, at::ArrayRef<double> eps, at::ArrayRef<double> high,
-                    int64_t stride, int64_t padding, int64_t slab) {
+                    int64_t stride, int64_t padding, int64_t together, int64_t slab) {
   const auto norm = [&](at::TensorList t, int which) {
     return Norm<T>{data<T>(t[0]), data<T>(t[1]), data<T>(t[2]),   data<T>(t[3]),
                    groups[which], T(eps[which]), T(high[which])};
@@ -227,6 +248,7 @@ Branch<T> branch_of(const Tensor& input, const Tensor& expand, at::TensorList fi
           data<T>(project),
           norm(first, 0),
           norm(second, 1),
+          together,
           slab,
           unit * std::max<int64_t>(1, 8 / unit)};
 }
@@ -234,10 +256,10 @@ Branch<T> branch_of(const Tensor& input, const Tensor& expand, at::TensorList fi
 void branch_forward(Tensor& total, const Tensor& input, const Tensor& expand, at::TensorList first,
                     const Tensor& taps, at::TensorList second, const Tensor& project,
                     at::IntArrayRef groups, at::ArrayRef<double> eps, at::ArrayRef<double> high,
-                    int64_t stride, int64_t padding, int64_t slab) {
+                    int64_t stride, int64_t padding, int64_t together, int64_t slab) {
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "branch_forward", [&] {
     forward<scalar_t>(branch_of<scalar_t>(input, expand, first, taps, second, project, groups, eps,
-                                          high, stride, padding, slab),
+                                          high, stride, padding, together, slab),
                       total.mutable_data_ptr<scalar_t>(), input.options());
   });
 }
@@ -246,10 +268,10 @@ void branch_backward(const c10::optional<Tensor>& grad_input, Tensor& sums, cons
                      const Tensor& input, const Tensor& expand, at::TensorList first,
                      const Tensor& taps, at::TensorList second, const Tensor& project,
                      at::IntArrayRef groups, at::ArrayRef<double> eps, at::ArrayRef<double> high,
-                     int64_t stride, int64_t padding, int64_t slab) {
+                     int64_t stride, int64_t padding, int64_t together, int64_t slab) {
   AT_DISPATCH_FLOATING_TYPES(input.scalar_type(), "branch_backward", [&] {
     backward<scalar_t>(branch_of<scalar_t>(input, expand, first, taps, second, project, groups,
-                                           eps, high, stride, padding, slab),
+                                           eps, high, stride, padding, together, slab),
                        data<scalar_t>(grad),
                        grad_input ? grad_input->mutable_data_ptr<scalar_t>() : nullptr,
                        sums.mutable_data_ptr<scalar_t>(), input.options());
@@ -260,7 +282,8 @@ void branch_backward(const c10::optional<Tensor>& grad_input, Tensor& sums, cons
 
 #define TINYTL_BRANCH                                                                           \
   "Tensor input, Tensor expand, Tensor[] first, Tensor taps, Tensor[] second, Tensor project, " \
-  "int[] groups, float[] eps, float[] high, int stride, int padding, int slab) -> ()"
+  "int[] groups, float[] eps, float[] high, int stride, int padding, int together, " \
+  "int slab) -> ()"
 
 TORCH_LIBRARY(tinytl, library) {
   library.def("branch_forward(Tensor(a!) total, " TINYTL_BRANCH);

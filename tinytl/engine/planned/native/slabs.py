@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinytl.engine.planned.layers import SlabNorm, add_if_trained
+from tinytl.engine.planned.layers import ALL, SlabNorm, add_if_trained
 from tinytl.engine.planned.native import operators
 from tinytl.engine.planned.slabs import Slabs, Stage, Tiles
 
 _KERNELS = (3, 5, 7)
 _STRIDES = (1, 2)
+_TOGETHER = 4  # images in a tile: enough for threads to share, and slabs of many channels
 
 
 class NativeSlabs:
@@ -59,7 +60,7 @@ class NativeSlabs:
         )
         copies = pixels[0] * pixels[1] + filtered[0] * filtered[1]
         tiles = self._tiles(input, copies, tile_bytes)
-        for images in tiles.batches(len(input)):
+        for images in self._batches(tiles, len(input)):
             columns = self._columns(input[images])
             for _, arguments in self._arguments(tiles, tile_bytes):
                 operators().branch_forward(projection[images], columns, *arguments)
@@ -76,7 +77,7 @@ class NativeSlabs:
         filtered = grad.shape[2:].numel()
         copies = height * width + max(height * width, filtered) + filtered
         tiles = self._tiles(input, copies, tile_bytes)
-        for images in tiles.batches(len(input)):
+        for images in self._batches(tiles, len(input)):
             columns = self._columns(input[images])
             of_input = None if grad_input is None else grad_input[images]
             for rows, arguments in self._arguments(tiles, tile_bytes):
@@ -88,12 +89,16 @@ class NativeSlabs:
 
     def _tiles(self, input: Tensor, copies: int, tile_bytes: int) -> Tiles:
         return Tiles.of(
-            images=len(input),
+            images=min(len(input), _TOGETHER),
             channels=self.slabs.channels,
             unit=self.slabs.unit,
             channel_bytes=copies * input.element_size(),
             bound=tile_bytes,
         )
+
+    def _batches(self, tiles: Tiles, images: int) -> list[slice]:
+        """Returns the images of one call; the operators cut them into tiles themselves."""
+        return [ALL] if self.slabs.expand.weight.pointwise else tiles.batches(images)
 
     def _columns(self, input: Tensor) -> Tensor:
         """Returns what the expansion is a product of matrices with: its input, or patches of it."""
@@ -127,6 +132,7 @@ class NativeSlabs:
                     [stage.norm.layer.eps for stage in self.stages],
                     [_high(stage) for stage in self.stages],
                     *self.geometry,
+                    tiles.images,
                     size,
                 ),
             )

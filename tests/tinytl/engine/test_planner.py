@@ -8,7 +8,7 @@ from tinytl.engine.build import build_network
 from tinytl.engine.execute import make_step, plan
 from tinytl.engine.measure import measure
 from tinytl.engine.planned.plan import Part, Plan
-from tinytl.engine.planned.planner import considered
+from tinytl.engine.planned.planner import considered, costs_of
 from tinytl.engine.planned.step import PlannedStep
 from tinytl.engine.step import make_optimizer
 from tinytl.errors import ConfigError
@@ -58,7 +58,7 @@ def test_any_plan_is_predicted() -> None:
     labels = torch.zeros(6, dtype=torch.int64)
     optimizer = make_optimizer(network, wanted)
     make_step(network, optimizer, wanted)(images, labels)  # for the optimizer's state
-    for choice in considered(network, images)[::17]:
+    for choice in considered(costs_of(network, images), 6)[::17]:
         step = PlannedStep(network, optimizer, choice.plan)
         measured = measure_step(
             lambda: step(images, labels, 0.1),  # noqa: B023

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,28 @@ from tinytl.errors import ConfigError
 from tinytl.nn.conv import SavingConv2d
 from tinytl.nn.lite_residual import WithLiteResidual
 from tinytl.nn.norm import FrozenBatchNorm2d
+
+
+@dataclass
+class Kept:
+    """What a block keeps between forward and backward, beside its input.
+
+    Attributes:
+        of_norm: By the norm behind the projection.
+        of_lite_residual: By the lite residual module; nothing where it is to be computed again.
+    """
+
+    of_norm: list[Tensor]
+    of_lite_residual: list[Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in (*self.of_norm, *self.of_lite_residual))
+
+    def zeros(self) -> "Kept":
+        """Returns the same with other values, which do not matter."""
+        return Kept(*([torch.zeros_like(t) for t in tensors] for tensors in vars(self).values()))
 
 
 class Block:
@@ -61,21 +84,29 @@ class Block:
             for weight in self.weights:
                 weight.release()
 
-    def forward(self, input: Tensor, tile_bytes: int) -> tuple[Tensor, list[Tensor]]:
-        """Returns the block's output [N, C', H', W'] for an `input` [N, C, H, W].
+    def forward(self, input: Tensor, tile_bytes: int, *, keep: bool) -> tuple[Tensor, Kept]:
+        """Returns the block's output [N, C', H', W'], and what `backward` needs beside the input.
 
-        And what `backward` needs beside the input: of the output's size, or nothing.
+        Args:
+            input: [N, C, H, W].
+            tile_bytes: Of the activations that exist at a time.
+            keep: Whether the lite residual module keeps something.
         """
         input = self.before(input)
-        output, kept = self.branch.forward(input, tile_bytes)
+        output, of_norm = self.branch.forward(input, tile_bytes)
+        kept = Kept(of_norm, [])
         if self.lite_residual is not None:
-            output.add_(self.lite_residual.forward(input, output.shape[2:]))
+            residual, of_lite_residual = self.lite_residual.forward(input, output.shape[2:])
+            if keep:
+                kept.of_lite_residual = of_lite_residual
+            del of_lite_residual
+            output.add_(residual)
         return (output.add_(input) if self.skip else output), kept
 
     def backward(
         self,
         input: Tensor,
-        kept: list[Tensor],
+        kept: Kept,
         grads: list[Tensor],
         tile_bytes: int,
         *,
@@ -95,13 +126,16 @@ class Block:
         grad, input = grads.pop(), self.before(input)
         grad_input = None
         if self.lite_residual is not None and (needs_input or self.lite_parameters):
-            grad_input = self.lite_residual.backward(input, grad, needs_input=needs_input)
+            grad_input = self.lite_residual.backward(
+                input, kept.of_lite_residual, grad, needs_input=needs_input
+            )
+        kept.of_lite_residual.clear()
         complete(self.lite_parameters)
         if needs_input and self.skip:
             grad_input = grad.clone() if grad_input is None else grad_input.add_(grad)
         elif needs_input and grad_input is None:
             grad_input = torch.zeros_like(input)
-        self.branch.backward(input, kept, grad, grad_input, tile_bytes)
+        self.branch.backward(input, kept.of_norm, grad, grad_input, tile_bytes)
         complete(self.branch.parameters)
         return grad_input
 

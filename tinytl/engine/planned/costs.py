@@ -1,7 +1,7 @@
 """What blocks cost by themselves: bytes as measured, and work as counted."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -9,12 +9,20 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from tinytl.engine.planned.block import Block, Head
+from tinytl.engine.planned.block import Block, Head, Kept
 from tinytl.memory.measured import inference_bytes
 
-# Work is counted in products, about 30 million of which a processor does in a millisecond. What
-# calls of PyTorch's operators cost beside them, some 50 in a forward pass, 150 in a backward pass:
-_FORWARD_CALLS, _BACKWARD_CALLS = 15_000_000, 45_000_000
+# Work is counted in products of a main branch's forward pass, about 27 million of which two cores
+# do in a millisecond. In these products, as it was measured: what a backward pass takes over the
+# forward pass of the same branch, what a product of a lite residual module takes, and what a tile,
+# and calls of operators in a forward pass and in a backward pass, cost beside them.
+_BACKWARD = 1.7
+_LITE = 4
+_TILE = 800_000
+_FORWARD_CALLS, _BACKWARD_CALLS = 10_000_000, 30_000_000
+
+# Bytes of blocks that were measured before in this process: trials of a sweep have many in common.
+_MEASURED: dict[tuple[object, ...], int] = {}
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,24 @@ class Shape:
     def bytes(self, images: int) -> int:
         """Returns the bytes of so many images."""
         return images * torch.Size(self.sizes).numel() * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class How:
+    """How a block is computed.
+
+    Attributes:
+        images: At a time.
+        tile_bytes: Of the activations that exist at a time.
+        held: Whether weights are held as they are used.
+        keeps_lite_residual: See `tinytl.engine.planned.plan.Plan`; a forward pass that keeps
+            nothing else does not.
+    """
+
+    images: int
+    tile_bytes: int
+    held: bool
+    keeps_lite_residual: bool
 
 
 class Costs:
@@ -43,49 +69,58 @@ class Costs:
         self.blocks, self.head, self.lowest = blocks, head, lowest
         self.device = images.device
         self.shapes: list[Shape] = []  # of the blocks' inputs, and of the head's
-        self.kept_bytes: list[int] = []  # of one image
-        self.work: list[int] = []  # of one image
+        self._kept_bytes: list[tuple[int, int]] = []  # of one image, without and with keeping
+        self.work: list[int] = []  # of one image: the main branch's
+        self.lite_work: list[int] = []  # and the lite residual module's
+        self._inside_bytes: list[int] = []  # of one image's activations inside the main branch
         hidden = images
         with torch.no_grad():
             for block in blocks:
                 self.shapes.append(self._shape(hidden))
-                output, kept = block.forward(hidden, 2**20)
-                self.kept_bytes.append(sum(tensor.nbytes for tensor in kept))
+                output, kept = block.forward(hidden, 2**20, keep=True)
+                of_norm = sum(tensor.nbytes for tensor in kept.of_norm)
+                self._kept_bytes.append((of_norm, kept.nbytes))
                 self.work.append(_products(block, hidden, output))
+                self.lite_work.append(_lite_products(block, output))
+                self._inside_bytes.append(_inside_bytes(block, hidden, output))
                 hidden = output
         self.shapes.append(self._shape(hidden))
         self.head_bytes = cache(self._head_bytes)
-        self._measured_forward = cache(self._forward_bytes)
-        self._measured_backward = cache(self._backward_bytes)
-        likes = [
-            (_like(block), self.shapes[index], index == lowest)
+        self._likes = [
+            (_like(block), self.shapes[index], index > lowest, self.device)
             for index, block in enumerate(blocks)
         ]
-        self._same = [likes.index(like) for like in likes]  # the first block that costs the same
 
-    def forward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
+    def forward_bytes(self, block: int, how: How) -> int:
         """Returns the highest sum of what a forward pass allocates, its result included.
 
         Weights that are held are not counted.
         """
-        return self._measured_forward(self._same[block], images, tile_bytes, held)
+        return self._measured(self._forward_bytes, block, how)
 
-    def backward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
+    def backward_bytes(self, block: int, how: How) -> int:
         """Returns the highest sum of a backward pass: its input's gradient, and what it is given.
 
         That is the gradient of its result and what the forward pass kept, but not the input.
-        Gradients of parameters count only if weights are not `held`, for then they are gone
+        Gradients of parameters count only if weights are not held, for then they are gone
         afterwards; weights that are held are not counted.
         """
-        return self._measured_backward(self._same[block], images, tile_bytes, held)
+        return self._measured(self._backward_bytes, block, how)
 
-    def forward_work(self, block: int, images: int) -> float:
+    def kept_bytes(self, block: int, how: How) -> int:
+        """Returns the bytes of what a block keeps beside its input."""
+        return how.images * self._kept_bytes[block][how.keeps_lite_residual]
+
+    def forward_work(self, block: int, how: How) -> float:
         """Returns the work of a forward pass."""
-        return images * self.work[block] + _FORWARD_CALLS
+        products = how.images * (self.work[block] + self.lite_work[block])
+        return products + self._tiles_work(block, how) + _FORWARD_CALLS
 
-    def backward_work(self, block: int, images: int) -> float:
+    def backward_work(self, block: int, how: How) -> float:
         """Returns the work of a backward pass, which computes what is inside the block again."""
-        return 2 * images * self.work[block] + _BACKWARD_CALLS
+        lite = self.lite_work[block] * (2 if how.keeps_lite_residual else 3)
+        products = how.images * (_BACKWARD * self.work[block] + lite)
+        return products + 2 * self._tiles_work(block, how) + _BACKWARD_CALLS
 
     def held_bytes(self, block: int) -> int:
         """Returns the bytes that a block's weights take while they are held."""
@@ -95,35 +130,51 @@ class Costs:
         """Returns the bytes of the gradients of a block's parameters."""
         return sum(parameter.nbytes for parameter in self.blocks[block].parameters)
 
-    def _forward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
-        input = self._zeros(block, images)
-        with torch.no_grad(), self.blocks[block].held() if held else nullcontext():
-            return self._peak(lambda: self.blocks[block].forward(input, tile_bytes))
+    def _tiles_work(self, block: int, how: How) -> float:
+        return _TILE * how.images * self._inside_bytes[block] / how.tile_bytes
 
-    def _backward_bytes(self, block: int, images: int, tile_bytes: int, held: bool) -> int:
-        input = self._zeros(block, images)
+    def _measured(self, measure: Callable[[int, How], int], block: int, how: How) -> int:
+        key = (measure.__name__, *self._likes[block], how)
+        if key not in _MEASURED:
+            _MEASURED[key] = measure(block, how)
+        return _MEASURED[key]
+
+    def _forward_bytes(self, block: int, how: How) -> int:
+        input = self._zeros(block, how.images)
+        with torch.no_grad(), self._held(block, how):
+            return self._peak(lambda: self._forward(block, input, how))
+
+    def _backward_bytes(self, block: int, how: How) -> int:
+        input = self._zeros(block, how.images)
         with torch.no_grad():
-            results = self.blocks[block].forward(input, tile_bytes)
-        (size, *shapes), dtype = [t.shape for t in (results[0], *results[1])], results[0].dtype
-        del results
+            like, of_like = self._forward(block, input, how)
+        size, zeros = like.shape, of_like.zeros
+        output_type = like.dtype
+        del like
 
         def run() -> None:
-            handed = [torch.zeros(size, dtype=dtype, device=self.device)]
+            handed = [torch.zeros(size, dtype=output_type, device=self.device)]
             self.blocks[block].backward(
                 input,
-                [torch.zeros(s, dtype=dtype, device=self.device) for s in shapes],
+                zeros(),
                 handed,
-                tile_bytes,
+                how.tile_bytes,
                 needs_input=block > self.lowest,
-                complete=(lambda parameters: None) if held else drop_gradients,
+                complete=(lambda parameters: None) if how.held else drop_gradients,
             )
 
-        with torch.no_grad(), self.blocks[block].held() if held else nullcontext():
-            if held:
+        with torch.no_grad(), self._held(block, how):
+            if how.held:
                 run()  # the gradients are there from the first images on
             peak = self._peak(run)
         drop_gradients(self.blocks[block].parameters)
         return peak
+
+    def _forward(self, block: int, input: Tensor, how: How) -> tuple[Tensor, Kept]:
+        return self.blocks[block].forward(input, how.tile_bytes, keep=how.keeps_lite_residual)
+
+    def _held(self, block: int, how: How) -> AbstractContextManager[None]:
+        return self.blocks[block].held() if how.held else nullcontext()
 
     def _head_bytes(self, images: int, tile_bytes: int) -> int:
         """Returns the highest sum of what the head's step allocates."""
@@ -165,7 +216,8 @@ def _like(block: Block) -> str:
     lite_residual = [block.lite_residual.module] if block.lite_residual else []
     modules = [*block.branch.layers, *lite_residual]
     tensors = [(t.shape, t.dtype, t.requires_grad) for m in modules for t in _tensors(m)]
-    return f"{modules} {tensors} {block.skip}"
+    native, threads = block.branch.native is not None, torch.get_num_threads()
+    return f"{modules} {tensors} {block.skip} {native} {threads}"
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
@@ -173,13 +225,23 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _products(block: Block, input: Tensor, output: Tensor) -> int:
-    """Returns the multiplications of a block's forward pass, for one image."""
+    """Returns the multiplications of a main branch's forward pass, for one image."""
     slabs = block.branch.slabs
     pixels = torch.Size(slabs.expand.weight.output_size(input)).numel()
     filtered = output.shape[2:].numel()
     products = slabs.expand.weight.numel * pixels
-    products += (slabs.depthwise.weight.numel + slabs.projection.numel) * filtered
-    if block.lite_residual is not None:
-        convolutions = [m for m in block.lite_residual.module.modules() if isinstance(m, nn.Conv2d)]
-        products += sum(m.weight.numel() for m in convolutions) * pixels // 4
-    return products
+    return products + (slabs.depthwise.weight.numel + slabs.projection.numel) * filtered
+
+
+def _lite_products(block: Block, output: Tensor) -> int:
+    """Returns what a lite residual module's forward pass takes, in products of the main branch."""
+    if block.lite_residual is None:
+        return 0
+    products = sum(weight.numel for weight in block.lite_residual.weights)
+    return _LITE * products * output.shape[2:].numel() // 4
+
+
+def _inside_bytes(block: Block, input: Tensor, output: Tensor) -> int:
+    slabs = block.branch.slabs
+    pixels = torch.Size(slabs.expand.weight.output_size(input)).numel()
+    return slabs.channels * (pixels + output.shape[2:].numel()) * output.element_size()

@@ -157,7 +157,12 @@ class SlabWeight:
         if self.held is not None:
             return self.held[slab]
         weight = self.layer.part(slab, ALL)
-        return standardize(weight) if self.layer.standardized else weight
+        if not self.layer.standardized:
+            return weight
+        if self.trained:
+            return standardize(weight)
+        mean, scale = (s[slab, :, None, None] for s in self._filter_statistics())
+        return (weight - mean).div_(scale)
 
     def columns(self, slab: slice) -> Tensor:
         """Returns the weight of a 1x1 convolution for a slab of input channels, [out, s]."""

@@ -28,38 +28,53 @@ class LiteBranch:
         self.weights = self.stage.weight, self.second
         self.parameters = [p for p in module.parameters() if p.requires_grad]
 
-    def forward(self, input: Tensor, size: tuple[int, int]) -> Tensor:
-        """Returns the residual [N, C', *size] of a block's `input` [N, C, H, W]."""
-        hidden = self.stage.forward(self.module.pool(input), ALL).output
-        hidden = self.norm.forward(self.second.forward(hidden, ALL), ALL)[0]
-        return F.interpolate(hidden, size=size, mode="bilinear", align_corners=False)
+    def forward(self, input: Tensor, size: torch.Size) -> tuple[Tensor, list[Tensor]]:
+        """Returns the residual [N, C', *size] of a block's `input` [N, C, H, W].
 
-    def backward(self, input: Tensor, grad: Tensor, *, needs_input: bool) -> Tensor | None:
+        And what spares `backward` the convolutions: three tensors of a quarter of the input's size,
+        or less.
+        """
+        kept = self._convolved(input)
+        residual, _ = self.norm.forward(kept[-1], ALL)
+        return F.interpolate(residual, size=list(size), mode="bilinear", align_corners=False), kept
+
+    def backward(
+        self, input: Tensor, kept: list[Tensor], grad: Tensor, *, needs_input: bool
+    ) -> Tensor | None:
         """Adds the gradients of the parameters up; returns that of the input where it is needed.
 
         Args:
             input: Of `forward`.
+            kept: By it, or nothing; it is taken out.
             grad: Of its result.
             needs_input: Whether the gradient of the input is needed.
         """
-        pooled = self.module.pool(input)
-        kept = self.stage.forward(pooled, ALL)
-        hidden = kept.output
-        output, of_norm = self.norm.forward(self.second.forward(hidden, ALL), ALL)
-        size = grad.shape[2:], output.shape
-        del output
+        pooled, first, second = kept or self._convolved(input)
+        kept.clear()
+        size = grad.shape[2:], second.shape
         grad = torch.ops.aten.upsample_bilinear2d_backward(grad, *size, False)
+        _, of_norm = self.norm.forward(second, ALL)
+        del second, _
         grad = self.norm.backward_(grad, of_norm, ALL)
         del of_norm
-        self.second.add_gradient(hidden, grad, ALL)
-        grad = self.second.backward(grad, ALL, hidden.shape)
+        hidden = self.stage.activate(first, ALL)
+        del first
+        self.second.add_gradient(hidden.output, grad, ALL)
+        grad = self.second.backward(grad, ALL, hidden.output.shape)
+        grad = self.stage.backward_(grad, hidden, ALL)
         del hidden
-        grad = self.stage.backward_(grad, kept, ALL)
         self.stage.weight.add_gradient(pooled, grad, ALL)
         if not needs_input:
             return None
         grad = self.stage.weight.backward(grad, ALL, pooled.shape)
         return average_gradient(grad, _window(self.module.pool, input), input.shape)
+
+    def _convolved(self, input: Tensor) -> list[Tensor]:
+        """Returns the pooled input, and what either convolution makes of its own."""
+        pooled = self.module.pool(input)
+        first = self.stage.weight.forward(pooled, ALL)
+        hidden = self.stage.activate(first, ALL).output
+        return [pooled, first, self.second.forward(hidden, ALL)]
 
 
 def _window(pool: nn.Module, input: Tensor) -> tuple[int, int]:

@@ -37,17 +37,21 @@ class Plan:
     Attributes:
         parts: Cover all blocks, or are single ones; what each takes is kept for the whole batch.
         tile_bytes: Of the activations inside a block that exist at a time.
+        keeps_lite_residuals: Whether what the convolutions of lite residual modules make is kept,
+            instead of being computed again.
     """
 
     parts: tuple[Part | int, ...]
     tile_bytes: int
+    keeps_lite_residuals: bool = False
 
     def __str__(self) -> str:
         """Returns the plan as people read it: neighbouring parts of the same size together."""
         runs = groupby(self.parts, key=_described)
         parts = [(list(run), how) for how, run in runs]
         words = [f"{_range(run)} {how}" for run, how in parts]
-        return "; ".join([*words, f"tiles of {self.tile_bytes / 1e6:g} MB"])
+        kept = ["lite residuals kept"] if self.keeps_lite_residuals else []
+        return "; ".join([*words, *kept, f"tiles of {self.tile_bytes / 1e6:g} MB"])
 
 
 def _described(part: Part | int) -> str:

@@ -1,8 +1,10 @@
 """Chooses how a training step is executed: within a budget of bytes, or of time."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from tinytl.backbones import Network
 from tinytl.engine.planned.block import blocks_of
 from tinytl.engine.planned.costs import Costs
 from tinytl.engine.planned.plan import Part, Plan
-from tinytl.engine.planned.prediction import predict
+from tinytl.engine.planned.prediction import step_bytes, step_work
 from tinytl.errors import ConfigError
 
 _TILES = (250_000, 500_000, 1_000_000, 4_000_000)
@@ -25,13 +27,20 @@ class Choice:
 
     Attributes:
         plan: Of the training step.
-        step_bytes: The highest sum of what the step will allocate; with what is resident, the peak.
-        slowdown: Its work, as a multiple of the step's that recomputes nothing.
+        slowdown: Its work, as a multiple of the least that was considered.
     """
 
     plan: Plan
-    step_bytes: int
     slowdown: float
+    _step_bytes: Callable[[], int] = field(repr=False)
+
+    @cached_property
+    def step_bytes(self) -> int:
+        """The highest sum of what the step will allocate; with what is resident, the peak.
+
+        Only computed where it is asked for, as blocks have to be measured for it.
+        """
+        return self._step_bytes()
 
 
 def choose(
@@ -54,32 +63,40 @@ def choose(
     Raises:
         ConfigError: If the network cannot be streamed, or no plan keeps the bounds.
     """
-    choices = considered(network, images)
-    room = math.inf if memory_budget is None else memory_budget - resident_bytes
+    costs = costs_of(network, images)
     slowest = math.inf if max_slowdown is None else max_slowdown
-    fitting = [c for c in choices if c.step_bytes <= room and c.slowdown <= slowest]
-    if memory_budget is not None and not fitting:
-        raise _over_budget(choices, resident_bytes, memory_budget, slowest)
+    allowed = [c for c in considered(costs, len(images)) if c.slowdown <= slowest]
     if memory_budget is None:
-        return min(fitting, key=lambda choice: (choice.step_bytes, choice.slowdown))
-    return min(fitting, key=lambda choice: (choice.slowdown, choice.step_bytes))
+        return min(allowed, key=lambda choice: (choice.step_bytes, choice.slowdown))
+    for choice in allowed:
+        if resident_bytes + choice.step_bytes <= memory_budget:
+            return choice
+    raise _over_budget(allowed, resident_bytes, memory_budget, slowest)
 
 
-def considered(network: Network, images: Tensor) -> list[Choice]:
-    """Returns all plans that are considered; the first has no slowdown."""
+def costs_of(network: Network, images: Tensor) -> Costs:
+    """Returns what the blocks of a network cost for images [N, 3, H, W] of this size.
+
+    Raises:
+        ConfigError: If the network cannot be streamed.
+    """
     blocks, head = blocks_of(network)
     trained = [index for index, block in enumerate(blocks) if block.parameters]
     lowest = min(trained, default=len(blocks))
-    costs = Costs(blocks, head, torch.zeros_like(images[:1]), lowest=lowest)
-    plans = [
-        Plan(parts, tile) for parts in _partitions(len(blocks), len(images)) for tile in _TILES
+    return Costs(blocks, head, torch.zeros_like(images[:1]), lowest=lowest)
+
+
+def considered(costs: Costs, batch: int) -> list[Choice]:
+    """Returns all plans that are considered for a batch of so many images, the fastest first."""
+    count = len(costs.blocks)
+    keeps = (False, True) if any(block.lite_residual for block in costs.blocks) else (False,)
+    plans = [Plan(*how) for how in product(_partitions(count, batch), _TILES, keeps)]
+    work = [step_work(plan, costs, batch) for plan in plans]
+    choices = [
+        Choice(plan, amount / min(work), partial(step_bytes, plan, costs, batch))
+        for plan, amount in zip(plans, work, strict=True)
     ]
-    predictions = [predict(plan, costs, len(images)) for plan in plans]
-    least = min(predicted.work for predicted in predictions)
-    return [
-        Choice(plan, predicted.step_bytes, predicted.work / least)
-        for plan, predicted in zip(plans, predictions, strict=True)
-    ]
+    return sorted(choices, key=lambda choice: choice.slowdown)
 
 
 def _partitions(blocks: int, batch: int) -> Iterator[tuple[Part | int, ...]]:
@@ -106,8 +123,7 @@ def _over_budget(
     choices: list[Choice], resident_bytes: int, memory_budget: int, slowest: float
 ) -> ConfigError:
     """Says in a sentence why a budget cannot be met, and what would meet it."""
-    allowed = [choice for choice in choices if choice.slowdown <= slowest]
-    smallest = min(allowed, key=lambda choice: (choice.step_bytes, choice.slowdown))
+    smallest = min(choices, key=lambda choice: (choice.step_bytes, choice.slowdown))
     least = resident_bytes + smallest.step_bytes
     needs = f"{least / 1e6:.1f} MB, of which {resident_bytes / 1e6:.1f} MB are there between steps"
     within = "" if slowest == math.inf else f" within max_slowdown {slowest:g}"

@@ -1,54 +1,76 @@
 """What a plan will cost, told from its blocks: the same walk as the step's, on numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from tinytl.engine.planned.costs import Costs
+from tinytl.engine.planned.costs import Costs, How
 from tinytl.engine.planned.plan import Part, Plan
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What one training step costs.
-
-    Attributes:
-        step_bytes: The highest sum of what the step allocates.
-        work: Of the step, in products.
-    """
-
-    step_bytes: int
-    work: float
+def step_bytes(plan: Plan, costs: Costs, batch: int) -> int:
+    """Returns the highest sum of what a step of `plan` allocates, for a batch of so many images."""
+    return _Bytes(plan, costs, batch).of_step()
 
 
-def predict(plan: Plan, costs: Costs, batch: int) -> Predicted:
-    """Returns what a step of `plan` costs for a batch of so many images."""
-    return _Prediction(plan, costs, batch).of_step()
+def step_work(plan: Plan, costs: Costs, batch: int) -> float:
+    """Returns the work of a step of `plan`, in products."""
+    return _Work(plan, costs, batch).of_step()
 
 
-class _Prediction:
+class _Walk:
     def __init__(self, plan: Plan, costs: Costs, batch: int) -> None:
         self.plan, self.costs, self.batch = plan, costs, batch
-        self.work = 0.0
 
-    def of_step(self) -> Predicted:
+    def _how(self, images: int, *, keep: bool = True) -> How:
+        keeps = keep and self.plan.keeps_lite_residuals
+        return How(images, self.plan.tile_bytes, images < self.batch, keeps)
+
+    def _needed(self, parts: Sequence[Part | int]) -> list[Part | int]:
+        """Returns the parts that have a backward pass."""
+        return [part for part in parts if _last(part) >= self.costs.lowest]
+
+
+class _Work(_Walk):
+    def of_step(self) -> float:
+        parts = self.plan.parts
+        return self._forward(parts, self.batch) + self._backward(parts, self.batch)
+
+    def _forward(self, parts: Sequence[Part | int], images: int) -> float:
+        return sum(self._part_forward(part, images) for part in parts)
+
+    def _part_forward(self, part: Part | int, images: int) -> float:
+        if isinstance(part, int):
+            return self.costs.forward_work(part, self._how(images))
+        return sum(self._forward(part.children, chunk) for chunk in _chunks(images, part.images))
+
+    def _backward(self, parts: Sequence[Part | int], images: int) -> float:
+        return sum(self._part_backward(part, images) for part in self._needed(parts))
+
+    def _part_backward(self, part: Part | int, images: int) -> float:
+        if isinstance(part, int):
+            return self.costs.backward_work(part, self._how(images))
+        return sum(
+            self._forward(part.children, chunk) + self._backward(part.children, chunk)
+            for chunk in _chunks(images, part.images)
+        )
+
+
+class _Bytes(_Walk):
+    def of_step(self) -> int:
         peak, alive = self._saving(self.plan.parts, self.batch)
         head = self.costs.head_bytes(self.batch, self.plan.tile_bytes)
-        peak = max(peak, alive + head)
         chain = self._backward_chain(self.plan.parts, self.batch, 0)
-        return Predicted(max(peak, self._first_input() + chain), self.work)
+        return max(peak, alive + head, self._first_input() + chain)
 
     def _first_input(self) -> int:
         """Returns the bytes of the lowest input that is saved; the images are resident anyway."""
-        needed = (part for part in self.plan.parts if _last(part) >= self.costs.lowest)
-        first = _first(next(needed, 0))
+        needed = self._needed(self.plan.parts)
+        first = _first(needed[0]) if needed else 0
         return self.costs.shapes[first].bytes(self.batch) if first else 0
 
-    def _forward(self, part: Part | int, images: int) -> int:
-        """Returns the peak of a forward pass that keeps nothing but its result."""
+    def _forward(self, part: Part | int, images: int, *, keep: bool = False) -> int:
+        """Returns the peak of a forward pass; of a part, which keeps nothing but its result."""
         if isinstance(part, int):
-            self.work += self.costs.forward_work(part, images)
-            held = images < self.batch
-            return self.costs.forward_bytes(part, images, self.plan.tile_bytes, held)
+            return self.costs.forward_bytes(part, self._how(images, keep=keep))
         peak = result = 0
         for chunk in _chunks(images, part.images):
             hidden = 0
@@ -64,7 +86,7 @@ class _Prediction:
         """Returns the peak of a forward pass that saves, and what is there after it."""
         peak = alive = 0
         for part in parts:
-            peak = max(peak, alive + self._forward(part, images))
+            peak = max(peak, alive + self._forward(part, images, keep=True))
             needed = _last(part) >= self.costs.lowest
             if needed:
                 alive += self._result(part, images) + self._kept(part, images)
@@ -72,15 +94,18 @@ class _Prediction:
                 alive = self._result(part, images)
         return peak, alive
 
-    def _backward_chain(self, parts: Sequence[Part | int], images: int, given: int) -> int:
+    def _backward_chain(
+        self, parts: Sequence[Part | int], images: int, given: int, *, grows: bool = False
+    ) -> int:
         """Returns the peak of the backward passes above the first part's input.
 
         Args:
             parts: One after another.
             images: At a time.
             given: Bytes of the last gradient that are counted elsewhere.
+            grows: Whether gradients of parameters come into being here, and stay.
         """
-        needed = [part for part in parts if _last(part) >= self.costs.lowest]
+        needed = self._needed(parts)
         # what each part finds saved: the inputs of all but the first, and what blocks keep
         before = 0
         peak = 0
@@ -89,6 +114,7 @@ class _Prediction:
             own = 0 if first else self.costs.shapes[_first(part)].bytes(images)
             last = index == len(needed) - 1
             above = before + own - (given if last else 0)
+            above += sum(map(self._gradients, needed[index:])) if grows else 0
             peak = max(peak, above + self._backward(part, images))
             before += own + self._kept(part, images)
         return peak
@@ -96,22 +122,25 @@ class _Prediction:
     def _backward(self, part: Part | int, images: int) -> int:
         """Returns the peak of a backward pass, what it is given included but for its input."""
         if isinstance(part, int):
-            held = images < self.batch
-            self.work += self.costs.backward_work(part, images)
-            return self.costs.backward_bytes(part, images, self.plan.tile_bytes, held)
+            return self.costs.backward_bytes(part, self._how(images))
         chunks = _chunks(images, part.images)
         result = self._result(part, images)
-        gradients = 0
-        if images == self.batch and len(chunks) > 1:
-            gradients = sum(self.costs.gradient_bytes(block) for block in part.blocks)
+        owner = images == self.batch and len(chunks) > 1  # of gradients that are added up
         peak = 0
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks):
+            gradients = self._gradients(part) if owner and number else 0
             forward, _ = self._saving(part.children, chunk)
             # given whole, the gradient goes with the last block; in parts it stays until the end
             given = self._result(part, chunk) if chunk < images else 0
-            chain = self._backward_chain(part.children, chunk, given)
-            peak = max(peak, result + forward, (result if given else 0) + chain)
-        return gradients + self._held(part, images) + peak
+            chain = self._backward_chain(part.children, chunk, given, grows=owner and number == 0)
+            peak = max(peak, gradients + result + forward)
+            peak = max(peak, gradients + (result if given else 0) + chain)
+        return self._held(part, images) + peak
+
+    def _gradients(self, part: Part | int) -> int:
+        """Returns the bytes of the gradients of all parameters in a part."""
+        blocks = [part] if isinstance(part, int) else part.blocks
+        return sum(self.costs.gradient_bytes(block) for block in blocks)
 
     def _held(self, part: Part, images: int) -> int:
         """Returns the bytes of weights that this part is the outermost one to hold."""
@@ -123,7 +152,7 @@ class _Prediction:
         return self.costs.shapes[_last(part) + 1].bytes(images)
 
     def _kept(self, part: Part | int, images: int) -> int:
-        return images * self.costs.kept_bytes[part] if isinstance(part, int) else 0
+        return self.costs.kept_bytes(part, self._how(images)) if isinstance(part, int) else 0
 
 
 def _first(part: Part | int) -> int:

@@ -77,7 +77,11 @@ class Stage:
 
     def forward(self, input: Tensor, slab: slice) -> Kept:
         """Returns the slab's activations, and what `backward` needs."""
-        output, of_norm = self.norm.forward(self.weight.forward(input, slab), slab)
+        return self.activate(self.weight.forward(input, slab), slab)
+
+    def activate(self, convolved: Tensor, slab: slice) -> Kept:
+        """Does what comes behind the convolution."""
+        output, of_norm = self.norm.forward(convolved, slab)
         self.activation.forward_(output)
         return Kept(output, of_norm)
 

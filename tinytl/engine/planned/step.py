@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tinytl.backbones import Network
-from tinytl.engine.planned.block import blocks_of
+from tinytl.engine.planned.block import Kept, blocks_of
 from tinytl.engine.planned.plan import Part, Plan
 from tinytl.engine.planned.slabs import joined
 
@@ -20,11 +20,11 @@ class _Saved:
 
     Attributes:
         input: What it was given.
-        kept: What a block keeps beside it.
+        kept: What a block keeps beside it; a part keeps nothing.
     """
 
     input: Tensor
-    kept: list[Tensor]
+    kept: Kept
 
 
 class PlannedStep:
@@ -83,7 +83,7 @@ class PlannedStep:
     def _forward(self, part: Part | int, input: Tensor) -> Tensor:
         """Returns what a part makes of its input, and keeps nothing."""
         if isinstance(part, int):
-            return self.blocks[part].forward(input, self.plan.tile_bytes)[0]
+            return self.blocks[part].forward(input, self.plan.tile_bytes, keep=False)[0]
         with self._held(part, len(input)):
             outputs = (self._chain(part, images) for images in input.split(part.images))
             return joined(outputs, len(input))
@@ -95,10 +95,12 @@ class PlannedStep:
 
     def _saving(self, part: Part | int, input: Tensor, saved: list["_Saved"]) -> Tensor:
         """Returns what a part makes of its input, and notes what its backward pass needs."""
+        kept = Kept([], [])
         if isinstance(part, int):
-            output, kept = self.blocks[part].forward(input, self.plan.tile_bytes)
+            keep = self.plan.keeps_lite_residuals
+            output, kept = self.blocks[part].forward(input, self.plan.tile_bytes, keep=keep)
         else:
-            output, kept = self._forward(part, input), []
+            output = self._forward(part, input)
         if _last_block(part) >= self.lowest:
             saved.append(_Saved(input, kept))
         return output

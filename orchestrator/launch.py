@@ -1,36 +1,38 @@
 """Launches a sweep: checks everything that can be checked first, runs it, and shows its fronts."""
 
-import itertools
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.table import Table
 
 from orchestrator.backends import local
-from orchestrator.pareto import front_table
+from orchestrator.fronts import front_view
+from orchestrator.hook import run_on_finish
+from orchestrator.images import cache_images
+from orchestrator.inputs import prepare_inputs
 from orchestrator.plots import write_pictures
-from orchestrator.progress import Progress
-from orchestrator.record import EVENTS_FILE, SWEEP_FILE, SweepRecord
+from orchestrator.progress import Progress, show_failures
+from orchestrator.record import SWEEP_FILE, Ended, SweepRecord
 from orchestrator.resources import predicted_peak_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Site, Sweep
 from orchestrator.tracking import Tracker
-from orchestrator.weights import prepare_weights
-from tinytl.data import Splits, cache_side, cached, dataset_info, load_splits
 from tinytl.errors import ConfigError, TinyTLError, TrainingError
 from tinytl.storage import write_atomically
 
 Backend = Literal["ray", "local"]
 _SECONDS_TO_UPLOAD, _SECONDS_TO_UPLOAD_AFTER_ERROR = 60.0, 5.0
-_REASONS = 5  # of failed trials that are shown
 # what a resumed sweep may have otherwise than before: how much is run, not what
-_FREE = {"search": {"trials", "workers"}, "limits": {"hours"}, "tracking": {"experiment", "uri"}}
+_FREE: dict[str, Any] = {
+    "search": {"trials", "workers"},
+    "confirm": True,
+    "limits": {"hours"},
+    "tracking": {"experiment", "uri"},
+    "on_finish": True,
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Launch:
         address: Of a running Ray cluster.
         cache_limit_bytes: The most that the cache of decoded images may keep of a dataset; None for
             the default.
+        search: False only confirms the fronts of the sweep that is in the directory.
     """
 
     directory: Path
@@ -55,10 +58,11 @@ class Launch:
     backend: Backend = "ray"
     address: str | None = None
     cache_limit_bytes: int | None = None
+    search: bool = True
 
 
 def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
-    """Runs a sweep to its end, or until Ctrl-C.
+    """Runs a sweep to its end, or until Ctrl-C or `tinytl stop`; confirms its fronts if asked to.
 
     Nothing is created before the datasets and weights are found to be usable.
 
@@ -70,21 +74,39 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
     """
     site = _prepare(spec, how, console)
     record = _open(spec, how)
+    ended: Ended = "failed"
+    try:
+        finished = _run_tracked(Sweep(spec, record, site), how, console)
+        ended = "finished" if finished else "stopped"
+    except KeyboardInterrupt:
+        ended = "stopped"
+        raise
+    finally:
+        record.close(ended)
+        if spec.on_finish is not None:
+            run_on_finish(spec.on_finish, how.directory, ended, console)
+    return finished
+
+
+def _run_tracked(sweep: Sweep, how: Launch, console: Console) -> bool:
+    """Runs the sweep and shows what came out; returns whether it is finished."""
+    spec = sweep.spec
     tracker = Tracker(
         how.directory,
-        sweep=record.id,
+        sweep=sweep.record.id,
         experiment=spec.tracking.experiment or spec.name,
         objectives=spec.objectives,
-        limits={} if spec.limits.peak_bytes is None else {"peak_bytes": spec.limits.peak_bytes},
+        limits=spec.limits.of_metrics(),
         uri=spec.tracking.uri,
     )
+    progress = Progress(console, sweep)
+    sweep.subscribe(tracker.notify)
+    sweep.subscribe(progress.update)
     tracker.start()
     patience = _SECONDS_TO_UPLOAD
     try:
-        sweep = Sweep(spec, record, site, notify=lambda: _changed(tracker, progress))
-        progress = Progress(console, sweep)
         with progress:
-            interrupted = _run(sweep, how)
+            finished = _run(sweep, how, console)
     except TinyTLError:
         patience = _SECONDS_TO_UPLOAD_AFTER_ERROR  # what stopped the sweep may stop uploads too
         raise
@@ -92,91 +114,79 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
         console.print("uploading what is left to MLflow", highlight=False)
         if not tracker.close(patience):
             console.print(f"not all could be uploaded: {tracker.problem}", style="yellow")
-        record.close()
     _show_fronts(sweep, how, console)
     _show_failures(sweep, how, console)
-    return not interrupted and not sweep.unfinished
+    return finished
 
 
 def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
-    problems: list[str] = []
-    datasets: dict[str, Splits] = {}
-    (validation,) = spec.values("validation")
-    for dataset in spec.datasets:
-        try:
-            datasets[dataset] = load_splits(dataset, how.data, validation=validation)
-        except TinyTLError as error:
-            problems.append(str(error))
-    classes = {name: len(splits.classes) for name, splits in datasets.items()}
-    problems += prepare_weights(spec, how.weights, classes.values(), console)
+    datasets, problems = prepare_inputs(spec, how.data, how.weights, console)
     if problems:
         raise ConfigError(problems)
     if how.address is None:  # else each node builds a cache of its own
         for splits in datasets.values():
-            _cache_images(spec, splits, how.cache_limit_bytes, console)
+            cache_images(
+                splits,
+                resolution=max(spec.values("resolution")),
+                crop_scales=spec.values("crop_scale"),
+                limit_bytes=how.cache_limit_bytes,
+                console=console,
+            )
     return Site(
         data=how.data,
         weights=how.weights,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        classes=classes,
+        classes={name: len(splits.classes) for name, splits in datasets.items()},
         predict=partial(predicted_peak_bytes, weights=how.weights),
         cache_limit_bytes=how.cache_limit_bytes,
     )
 
 
-def _cache_images(
-    spec: SweepSpec, splits: Splits, limit_bytes: int | None, console: Console
-) -> None:
-    """Decodes the images that trials will share, so that the first of them need not."""
-    resolution, info = max(spec.values("resolution")), dataset_info(splits.name)
-    sides = {cache_side(resolution, info, scale) for scale in spec.values("crop_scale")}
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as shown:
-        task = shown.add_task(f"decoding the images of {splits.name}", total=None)
-
-        def on_progress(done: int, total: int) -> None:
-            shown.update(task, completed=done, total=total)
-
-        for side in sorted(sides):
-            cached(splits, side=side, limit_bytes=limit_bytes, on_progress=on_progress)
-
-
 def _open(spec: SweepSpec, how: Launch) -> SweepRecord:
     if not how.resume:
         return SweepRecord.create(how.directory, spec.resolved_yaml())
+    if (how.directory / SWEEP_FILE).exists():
+        _refuse_another(spec, how)
     record = SweepRecord.resume(how.directory)
-    earlier = load_spec(str(how.directory / SWEEP_FILE), data=how.data)
-    differing = [
-        key
-        for key in SweepSpec.model_fields
-        if earlier.model_dump(exclude=_FREE)[key] != spec.model_dump(exclude=_FREE)[key]
-    ]
-    if differing:
-        record.close()
-        raise ConfigError(
-            f"{how.directory} was started with another {', '.join(differing)}; resume it with what "
-            "its sweep.yaml says, or start a new sweep with --out"
-        )
     write_atomically(how.directory / SWEEP_FILE, spec.resolved_yaml())
     return record
 
 
-def _changed(tracker: Tracker, progress: Progress) -> None:
-    tracker.notify()
-    progress.update()
+def _refuse_another(spec: SweepSpec, how: Launch) -> None:
+    """Raises a ConfigError where the directory holds a sweep of other trials."""
+    earlier = load_spec(str(how.directory / SWEEP_FILE), data=how.data)
+    before, now = (each.model_dump(exclude=_FREE) for each in (earlier, spec))
+    differing = [key for key in before if before[key] != now[key]]
+    if differing:
+        raise ConfigError(
+            f"{how.directory} was started with another {', '.join(differing)}; resume it with what "
+            "its sweep.yaml says, or start a new sweep with --out"
+        )
 
 
-def _run(sweep: Sweep, how: Launch) -> bool:
-    """Runs the sweep, and returns whether Ctrl-C ended it."""
+def _run(sweep: Sweep, how: Launch, console: Console) -> bool:
+    """Searches and then confirms, and returns whether nobody stopped it before its end."""
     try:
-        if how.backend == "local":
-            local.run(sweep)
-        else:
-            from orchestrator.backends import ray  # slow to import, and not needed by `local`
-
-            ray.run(sweep, address=how.address)
+        if how.search:
+            _run_backend(sweep, how)
+        seeds = sweep.spec.confirm
+        if seeds and not sweep.stopping and not (how.search and sweep.unfinished):
+            sweep.confirm(seeds)
+            if sweep.unfinished:
+                console.print(f"confirming the fronts with {seeds} seeds", highlight=False)
+                _run_backend(sweep, how)
     except KeyboardInterrupt:
-        return True
-    return False
+        return False
+    return not sweep.stopping and not sweep.unfinished
+
+
+def _run_backend(sweep: Sweep, how: Launch) -> None:
+    if how.backend == "local":
+        local.run(sweep)
+    else:
+        from orchestrator.backends import ray  # slow to import, and not needed by `local`
+
+        ray.run(sweep, address=how.address)
 
 
 def _show_fronts(sweep: Sweep, how: Launch, console: Console) -> None:
@@ -188,13 +198,7 @@ def _show_fronts(sweep: Sweep, how: Launch, console: Console) -> None:
         title = f"{sweep.spec.name}: {study}"
         folder = how.directory / "fronts" / study
         write_pictures(folder, found, objectives, title)
-        rows = front_table(snapshot.fronts[study], objectives)
-        table = Table(title=f"Pareto front of {study}", title_justify="left", box=SIMPLE_HEAD)
-        for heading in rows[0]:
-            table.add_column(heading, no_wrap=heading in ("method", "trial"))
-        for row in rows:
-            table.add_row(*row.values())
-        console.print(table)
+        console.print(front_view(study, snapshot.fronts[study], objectives))
         console.print(f"picture: {folder / 'front.png'}", highlight=False, soft_wrap=True)
 
 
@@ -205,17 +209,8 @@ def _show_failures(sweep: Sweep, how: Launch, console: Console) -> None:
         TrainingError: If trials failed and none is complete.
     """
     snapshot = sweep.snapshot()
-    if not snapshot.failures:
-        return
-    trials: dict[str, list[str]] = {}
-    for trial, reason in snapshot.failures.items():
-        trials.setdefault(reason, []).append(trial)
-    for reason, failed in itertools.islice(trials.items(), _REASONS):
-        text = f"{len(failed)} failed ({failed[0]}): {reason}"
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if len(trials) > _REASONS:
-        console.print(f"all reasons: {how.directory / EVENTS_FILE}", style="yellow")
-    if not any(snapshot.points.values()):
+    show_failures(snapshot, how.directory, console)
+    if snapshot.failures and not any(snapshot.points.values()):
         raise TrainingError(
             f"no trial is complete, and {len(snapshot.failures)} failed; mend what is said above "
             "and start a new sweep with --out"

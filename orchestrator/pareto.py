@@ -8,8 +8,9 @@ import csv
 import html
 import io
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import moocore
@@ -39,17 +40,34 @@ class Point:
         trial: The trial's name.
         params: Its flat parameters.
         values: Its final metrics; objectives are among them. Bytes are bytes, accuracies in [0, 1].
+        confirmations: The final metrics of the complete trials that confirm it: the same with other
+            seeds.
     """
 
     trial: str
     params: dict[str, Any]
     values: dict[str, float]
+    confirmations: tuple[dict[str, float], ...] = ()
+
+    def mean(self, metric: str) -> float:
+        """Returns the metric's mean over the confirmations, or its value where there are none.
+
+        The value itself is not among them: it was picked as the best of many.
+        """
+        found = [metrics[metric] for metrics in self.confirmations]
+        return statistics.fmean(found) if found else self.values[metric]
+
+    def deviation(self, metric: str) -> float | None:
+        """Returns the metric's standard deviation over two or more confirmations, else None."""
+        found = [metrics[metric] for metrics in self.confirmations]
+        return statistics.stdev(found) if len(found) > 1 else None
 
 
 def points(events: Iterable[Event]) -> dict[str, list[Point]]:
     """Returns the complete trials of each study in the order in which they were told.
 
-    A study that has asked for a trial is there even where none is complete yet.
+    A study that has asked for a trial is there even where none is complete yet. A trial that
+    confirms another is no point of its own.
     """
     asked: dict[str, Asked] = {}
     studies: dict[str, dict[str, Point]] = {}
@@ -59,7 +77,12 @@ def points(events: Iterable[Event]) -> dict[str, list[Point]]:
             studies.setdefault(event.study, {})
         elif isinstance(event, Told) and event.state == "complete" and event.trial in asked:
             trial = asked[event.trial]
-            studies[trial.study][event.trial] = Point(event.trial, trial.params, event.metrics)
+            complete = studies[trial.study]
+            if trial.confirms is None:
+                complete[event.trial] = Point(event.trial, trial.params, event.metrics)
+            elif point := complete.get(trial.confirms):
+                found = (*point.confirmations, event.metrics)
+                complete[point.trial] = replace(point, confirmations=found)
     return {study: list(complete.values()) for study, complete in studies.items()}
 
 
@@ -78,6 +101,21 @@ def front(candidates: Sequence[Point], objectives: Objectives) -> list[Point]:
     last = list(objectives)[-1]
     kept = [point for point, is_best in zip(measured, best, strict=True) if is_best]
     return sorted(kept, key=lambda point: point.values[last])
+
+
+def confirmed_front(best: Sequence[Point], objectives: Objectives) -> list[Point]:
+    """Returns the confirmed points of a front whose means no other's means dominate.
+
+    It is empty where none is confirmed. What is not confirmed drives nobody off: its values are
+    those of one lucky trial.
+    """
+    means = [
+        replace(point, values={name: point.mean(name) for name in objectives})
+        for point in best
+        if point.confirmations
+    ]
+    stay = {point.trial for point in front(means, objectives)}
+    return [point for point in best if point.trial in stay]
 
 
 def reference_point(
@@ -150,11 +188,21 @@ def widths(params: Mapping[str, Any]) -> str:
 
 
 def front_table(best: Sequence[Point], objectives: Objectives) -> list[dict[str, str]]:
-    """Returns a table for people, row by row: objectives in their shown units, params, trial."""
+    """Returns a table for people, row by row: objectives in their shown units, params, trial.
+
+    Where members are confirmed, objectives are mean and standard deviation over the confirming
+    seeds, and it says what the search saw of the first one, and whose means others dominate.
+    """
+    confirmed = confirmed_front(best, objectives)
     names = [name for name in _TABLE_PARAMS if any(name in point.params for point in best)]
     rows = []
     for point in best:
-        row = {label(name): _digits(shown(name, point.values[name])) for name in objectives}
+        row = {label(name): measured_text(point, name) for name in objectives}
+        if confirmed:
+            first = next(iter(objectives))
+            row["as searched"] = _digits(shown(first, point.values[first]))
+            row["seeds"] = str(len(point.confirmations))
+            row["confirmed"] = _verdict(point, confirmed)
         row |= {name.replace("_", " "): str(point.params.get(name, "")) for name in names}
         rows.append(row | {"widths": widths(point.params), "trial": point.trial})
     if not any(row["widths"] for row in rows):
@@ -173,15 +221,50 @@ def front_markdown(best: Sequence[Point], objectives: Objectives) -> str:
 
 
 def front_csv(best: Sequence[Point], objectives: Objectives) -> str:
-    """Returns the front for programs: the trial, the objectives in bytes and [0, 1], all params."""
-    params = list(dict.fromkeys(name for point in best for name in point.params))
+    """Returns the front for programs, one line for each row of `front_rows`."""
+    rows = front_rows(best, objectives)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", *objectives, *params])
-    for point in best:
-        values = [point.values[name] for name in objectives]
-        writer.writerow([point.trial, *values, *(point.params.get(name) for name in params)])
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["trial", *objectives]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def front_rows(best: Sequence[Point], objectives: Objectives) -> list[dict[str, Any]]:
+    """Returns the front for programs, row by row: trial, objectives as searched, all params.
+
+    Bytes are bytes and accuracies in [0, 1]. Where members are confirmed there are also each
+    objective's `.mean` and `.deviation`, the number of `confirmations` they are over, and whether
+    the member stays on the front by them, `confirmed`.
+    """
+    confirmed = confirmed_front(best, objectives)
+    rows = []
+    for point in best:
+        row: dict[str, Any] = {"trial": point.trial}
+        row |= {name: point.values[name] for name in objectives}
+        if confirmed:
+            for name in objectives:
+                mean = point.mean(name) if point.confirmations else None
+                row |= {f"{name}.mean": mean, f"{name}.deviation": point.deviation(name)}
+            row |= {"confirmations": len(point.confirmations), "confirmed": point in confirmed}
+        rows.append(row | point.params)
+    return rows
+
+
+def measured_text(point: Point, metric: str) -> str:
+    """Returns the metric for people: `78.1 ± 1.3` where it is confirmed and differs by the seed."""
+    text = _digits(shown(metric, point.mean(metric)))
+    deviation = point.deviation(metric)
+    if not deviation:
+        return text
+    return f"{text} ± {shown(metric, deviation):.{len(text.partition('.')[2])}f}"
+
+
+def _verdict(point: Point, confirmed: Sequence[Point]) -> str:
+    if not point.confirmations:
+        return "not yet"
+    return "yes" if point in confirmed else "no, falls off"
 
 
 def _measured(candidates: Sequence[Point], objectives: Objectives) -> list[Point]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from orchestrator.pareto import (
     Objectives,
     Point,
+    confirmed_front,
     front,
     front_csv,
     label,
+    measured_text,
     shown,
     widths,
 )
@@ -76,6 +78,9 @@ def write_pictures(
 def plot_html(candidates: Sequence[Point], objectives: Objectives, title: str) -> str:
     """Returns a self-contained page: the complete trials by method, the front as a step line.
 
+    Where members of the front are confirmed, they stand at their means with bars of one standard
+    deviation, and the line is that of those which stay on the front.
+
     Args:
         candidates: Complete trials of one study.
         objectives: Metrics and modes; see `axes` for which are shown.
@@ -85,7 +90,7 @@ def plot_html(candidates: Sequence[Point], objectives: Objectives, title: str) -
 
     x, y = axes(objectives)
     candidates = _drawable(candidates, x, y)
-    best = front(candidates, {y: "max", x: "min"})
+    best = _best(candidates, x, y)
     figure = go.Figure()
     steps = _steps(candidates, best, x, y)
     figure.add_scatter(
@@ -99,8 +104,10 @@ def plot_html(candidates: Sequence[Point], objectives: Objectives, title: str) -
     for method, group in _by_method(candidates).items():
         colour, _, symbol = _LOOKS.get(method, _OTHER)
         figure.add_scatter(
-            x=[shown(x, point.values[x]) for point in group],
-            y=[shown(y, point.values[y]) for point in group],
+            x=[_at(point, x) for point in group],
+            y=[_at(point, y) for point in group],
+            error_x=_plotly_bars(group, x, colour),
+            error_y=_plotly_bars(group, y, colour),
             mode="markers",
             name=html.escape(method),
             marker={
@@ -143,7 +150,7 @@ def plot_png(candidates: Sequence[Point], objectives: Objectives, title: str) ->
 
     x, y = axes(objectives)
     candidates = _drawable(candidates, x, y)
-    best = front(candidates, {y: "max", x: "min"})
+    best = _best(candidates, x, y)
     figure = Figure(figsize=(8, 5), dpi=180, layout="constrained")
     FigureCanvasAgg(figure)
     area = figure.add_subplot()
@@ -164,15 +171,25 @@ def plot_png(candidates: Sequence[Point], objectives: Objectives, title: str) ->
         ):
             drawn = [point for point in group if (point in best) == chosen]
             area.scatter(
-                [shown(x, point.values[x]) for point in drawn],
-                [shown(y, point.values[y]) for point in drawn],
+                [_at(point, x) for point in drawn],
+                [_at(point, y) for point in drawn],
                 color=colour,
                 marker=marker,
                 **style,
             )
+        area.errorbar(
+            [_at(point, x) for point in group],
+            [_at(point, y) for point in group],
+            xerr=_bars(group, x),
+            yerr=_bars(group, y),
+            fmt="none",
+            ecolor=colour,
+            elinewidth=1,
+            capsize=2.5,
+        )
         area.scatter([], [], s=48, color=colour, marker=marker, label=_plain(method))
-    if candidates and min(point.values[x] for point in candidates) > 0:
-        ticks = _ticks([shown(x, point.values[x]) for point in candidates])
+    if candidates and min(_at(point, x) for point in candidates) > 0:
+        ticks = _ticks([_at(point, x) for point in candidates])
         area.set_xscale("log")
         area.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         area.set_xticks([], minor=True)
@@ -205,13 +222,33 @@ def _drawable(candidates: Sequence[Point], x: str, y: str) -> list[Point]:
     ]
 
 
+def _best(candidates: Sequence[Point], x: str, y: str) -> list[Point]:
+    """The front on the two axes: what is confirmed of it, where anything is."""
+    on_axes: Objectives = {y: "max", x: "min"}
+    best = front(candidates, on_axes)
+    return confirmed_front(best, on_axes) or best
+
+
+def _at(point: Point, metric: str) -> float:
+    return shown(metric, point.mean(metric))
+
+
+def _bars(points: Sequence[Point], metric: str) -> list[float]:
+    return [shown(metric, point.deviation(metric) or 0.0) for point in points]
+
+
+def _plotly_bars(points: Sequence[Point], metric: str, colour: str) -> dict[str, object]:
+    bars = _bars(points, metric)
+    return {"array": bars, "visible": any(bars), "color": colour, "thickness": 1.2}
+
+
 def _steps(
     candidates: Sequence[Point], best: Sequence[Point], x: str, y: str
 ) -> list[tuple[float, float]]:
     """The front's corners, in shown units, drawn on to the last trial at the right."""
-    corners = [(shown(x, point.values[x]), shown(y, point.values[y])) for point in best]
+    corners = sorted((_at(point, x), _at(point, y)) for point in best)
     if corners:
-        right = max(shown(x, point.values[x]) for point in candidates)
+        right = max(_at(point, x) for point in candidates)
         corners.append((right, corners[-1][1]))
     return corners
 
@@ -228,13 +265,18 @@ def _summary(candidates: Sequence[Point], best: Sequence[Point]) -> str:
     if not candidates:
         return "no trial is complete yet"
     trials = "1 complete trial" if len(candidates) == 1 else f"{len(candidates)} complete trials"
-    return f"{trials}, {len(best)} on the front"
+    if not any(point.confirmations for point in best):
+        return f"{trials}, {len(best)} on the front"
+    return f"{trials}, {len(best)} on the front confirmed by other seeds: mean ± standard deviation"
 
 
 def _hover(point: Point, objectives: Objectives) -> str:
     lines = [f"<b>{html.escape(point.trial)}</b>"]
     for name in objectives:
         lines.append(f"{label(name)}: {shown(name, point.values.get(name, math.nan)):.4g}")
+        if point.confirmations:
+            seeds = len(point.confirmations)
+            lines.append(f"with {seeds} other seeds: {measured_text(point, name)}")
     if modules := widths(point.params):
         lines.append(f"lite residual widths: {modules}")
     for name, value in point.params.items():
@@ -244,7 +286,7 @@ def _hover(point: Point, objectives: Objectives) -> str:
 
 
 def _plotly_scale(candidates: Sequence[Point], x: str) -> dict[str, object]:
-    values = [shown(x, point.values[x]) for point in candidates]
+    values = [_at(point, x) for point in candidates]
     if not values or min(values) <= 0:
         return {}
     ticks = _ticks(values)

@@ -1,7 +1,9 @@
 """How far a sweep is: a live table in a terminal, plain lines elsewhere."""
 
+import itertools
 import time
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -10,11 +12,14 @@ from rich.live import Live
 from rich.table import Table
 
 from orchestrator.pareto import shown
+from orchestrator.record import EVENTS_FILE
+from orchestrator.snapshot import Snapshot
 from orchestrator.spec.settings import Mode
-from orchestrator.sweep import Snapshot, Sweep
+from orchestrator.sweep import Sweep
 
 _LINE_SECONDS = 10.0  # between two plain lines
 _LIVE_SECONDS = 0.5  # between two drawings of the table
+_REASONS = 5  # of failed trials that are shown
 
 
 class Progress:
@@ -58,7 +63,7 @@ class Progress:
         snapshot = self._sweep.snapshot()
         objectives = self._sweep.spec.objectives
         if self._live is not None:
-            self._live.update(_table(snapshot, objectives), refresh=True)
+            self._live.update(standing_view(snapshot, objectives), refresh=True)
         else:
             self._console.print(_line(snapshot, objectives), highlight=False, soft_wrap=True)
 
@@ -72,7 +77,8 @@ def _line(snapshot: Snapshot, objectives: dict[str, Mode]) -> str:
     return " | ".join([*parts, _time_left(snapshot)])
 
 
-def _table(snapshot: Snapshot, objectives: dict[str, Mode]) -> Table:
+def standing_view(snapshot: Snapshot, objectives: dict[str, Mode]) -> Table:
+    """Returns where a sweep stands, as a table of its studies."""
     table = Table(title=f"{_counts(snapshot)} | {_time_left(snapshot)}", title_justify="left")
     for heading in ("study", "best", "front", "hypervolume"):
         table.add_column(heading)
@@ -84,6 +90,18 @@ def _table(snapshot: Snapshot, objectives: dict[str, Mode]) -> Table:
             f"{snapshot.hypervolumes[study]:.3g}",
         )
     return table
+
+
+def show_failures(snapshot: Snapshot, directory: Path, console: Console) -> None:
+    """Prints why trials failed, each reason once."""
+    trials: dict[str, list[str]] = {}
+    for trial, reason in snapshot.failures.items():
+        trials.setdefault(reason, []).append(trial)
+    for reason, failed in itertools.islice(trials.items(), _REASONS):
+        text = f"{len(failed)} failed ({failed[0]}): {reason}"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(trials) > _REASONS:
+        console.print(f"all reasons: {directory / EVENTS_FILE}", style="yellow")
 
 
 def _counts(snapshot: Snapshot) -> str:

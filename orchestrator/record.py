@@ -1,21 +1,24 @@
 """The sweep's directory: the one durable truth about a sweep.
 
 `sweep.yaml` holds the resolved sweep file, `id` tells the sweep from all others, `trials.jsonl` the
-append-only, fsynced events of all trials, `trials/<id>/` their checkpoints, `lock` is held by the
-process that writes. Everything else (studies, fronts, the tracking server's content) can be rebuilt
-from here.
+append-only, fsynced events of all trials, `trials/<id>/` their checkpoints. `lock` is held by the
+process that runs the sweep, `process` says which it is or was and how it ended, and whoever creates
+`stop` asks it to end. Everything else (studies, fronts, the tracking server's content) can be
+rebuilt from here.
 """
 
 import errno
 import fcntl
 import json
 import os
+import socket
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from tinytl.errors import ConfigError, StorageError
 from tinytl.storage import not_written, write_atomically
@@ -23,8 +26,12 @@ from tinytl.storage import not_written, write_atomically
 SWEEP_FILE = "sweep.yaml"
 EVENTS_FILE = "trials.jsonl"
 _ID_FILE = "id"
+_LOCK_FILE = "lock"
+_PROCESS_FILE = "process"
+_STOP_FILE = "stop"
 
 State = Literal["complete", "stopped", "infeasible", "failed"]
+Ended = Literal["finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,11 @@ class Asked:
     Attributes:
         trial: Unique name of the trial within the sweep, `<study>-<number>`.
         study: The dataset whose study suggested it.
-        number: Counts the study's trials from 0.
+        number: Counts the study's trials from 0; that of the confirmed trial where it confirms one.
         params: Flat parameter names and values.
         predicted_bytes: Predicted `peak_bytes`, or None where nothing was predicted.
+        confirms: The trial of a front that this one trains again with another seed; None for the
+            study's own trials.
     """
 
     kind: ClassVar[str] = "asked"
@@ -45,6 +54,7 @@ class Asked:
     number: int
     params: dict[str, Any]
     predicted_bytes: int | None = None
+    confirms: str | None = None
     time: float = field(default_factory=time.time)
 
 
@@ -132,6 +142,92 @@ def read_events(directory: Path, start: int = 0) -> Iterator[tuple[Event, int]]:
             yield event, offset
 
 
+@dataclass(frozen=True)
+class Process:
+    """The process that runs a sweep, or the last one that did.
+
+    Attributes:
+        state: `running`; how it ended; or `died` where it had no time to say so.
+        since: When it began, in seconds since 1970.
+        host: The machine it is on.
+        pid: Its id there.
+    """
+
+    state: Literal["running", "died"] | Ended
+    since: float = field(default_factory=time.time)
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+
+
+def read_process(directory: Path) -> Process | None:
+    """Returns the process that runs the sweep or did last, or None where there was none."""
+    process = _read_process(directory)
+    if process is None or _is_held(directory):
+        return process
+    process = _read_process(directory)  # again: it may have ended in between, and said so
+    if process is not None and process.state == "running":
+        return replace(process, state="died")
+    return process
+
+
+def request_stop(directory: Path) -> None:
+    """Asks the process that runs the sweep to end as on Ctrl-C.
+
+    Raises:
+        StorageError: If the directory cannot be written to.
+    """
+    write_atomically(directory / _STOP_FILE, "")
+
+
+def _read_process(directory: Path) -> Process | None:
+    try:
+        return Process(**json.loads((directory / _PROCESS_FILE).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def _is_held(directory: Path) -> bool:
+    try:
+        lock = (directory / _LOCK_FILE).open()
+    except FileNotFoundError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+
+class Record(Protocol):
+    """What a running sweep asks of its record: a `SweepRecord`, or one that is not kept."""
+
+    @property
+    def id(self) -> str:
+        """What tells this sweep from all others."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the sweep's files are."""
+
+    @property
+    def since(self) -> float:
+        """When it was opened, in seconds since 1970."""
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked the sweep to end."""
+
+    def append(self, event: Event) -> None:
+        """Notes the event."""
+
+    def events(self) -> list[Event]:
+        """Returns all events so far, in the order in which they were appended."""
+
+    def trial_directory(self, trial: str) -> Path:
+        """Returns the directory of a trial's checkpoints."""
+
+
 class SweepRecord:
     """The open directory of one sweep; at most one process holds it.
 
@@ -140,7 +236,7 @@ class SweepRecord:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = (directory / "lock").open("a")
+        self._lock = (directory / _LOCK_FILE).open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -151,6 +247,9 @@ class SweepRecord:
             ) from None
         self._drop_torn_line()
         self._file = (directory / EVENTS_FILE).open("ab", buffering=0)
+        (directory / _STOP_FILE).unlink(missing_ok=True)
+        self._process = Process("running")
+        self._write(self._process)
 
     @classmethod
     def create(cls, directory: Path, sweep_yaml: str) -> Self:
@@ -185,6 +284,16 @@ class SweepRecord:
         """What tells this sweep from all others, wherever its directory is moved."""
         return (self.directory / _ID_FILE).read_text(encoding="utf-8")
 
+    @property
+    def since(self) -> float:
+        """When it was opened, in seconds since 1970."""
+        return self._process.since
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked the sweep to end."""
+        return (self.directory / _STOP_FILE).exists()
+
     def append(self, event: Event) -> None:
         """Makes the event durable.
 
@@ -210,10 +319,19 @@ class SweepRecord:
         """Returns the directory of a trial's checkpoints."""
         return self.directory / "trials" / trial
 
-    def close(self) -> None:
-        """Gives the directory back."""
+    def close(self, ended: Ended = "stopped") -> None:
+        """Gives the directory back.
+
+        Args:
+            ended: How the sweep ended, for whoever asks later.
+        """
+        with suppress(StorageError):  # what filled the disk has been told already
+            self._write(replace(self._process, state=ended))
         self._file.close()
         self._lock.close()
+
+    def _write(self, process: Process) -> None:
+        write_atomically(self.directory / _PROCESS_FILE, json.dumps(asdict(process)))
 
     def _drop_torn_line(self) -> None:
         whole = max((offset for _, offset in read_events(self.directory)), default=0)

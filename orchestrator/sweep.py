@@ -5,15 +5,17 @@ raised. Everything that happens is an event in the sweep's record first; studies
 tracking and progress follow from there, so that a resumed sweep replays into the same state.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.pareto import Point, front, hypervolume, points, reference_point
+from orchestrator.history import History
 from orchestrator.record import Asked, Event, Reported, State, SweepRecord, Told
 from orchestrator.schedule import Halving
 from orchestrator.search import Study
+from orchestrator.snapshot import Snapshot, snapshot
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRequest
 from tinytl.config import FinetuneConfig
@@ -52,37 +54,10 @@ class _Trial:
     number: int
     config: FinetuneConfig
     predicted_bytes: int | None
+    confirms: str | None
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     state: State | None = None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What people want to know of a running sweep.
-
-    Attributes:
-        states: How many trials ended in each state.
-        failures: Why each failed trial did.
-        running: Trials that were asked for and have not ended.
-        total: Trials the sweep will ask for at most, or None where nobody counted them.
-        points: The complete trials of each study.
-        fronts: Each study's front.
-        hypervolumes: Each study's hypervolume.
-        seconds: Time since this process started.
-        seconds_left: Time until the sweep ends, at the pace since the first report; None where that
-            or the number of trials is not known.
-    """
-
-    states: Mapping[State, int]
-    failures: Mapping[str, str]
-    running: int
-    total: int | None
-    points: Mapping[str, list[Point]]
-    fronts: Mapping[str, list[Point]]
-    hypervolumes: Mapping[str, float]
-    seconds: float
-    seconds_left: float | None
 
 
 class Sweep:
@@ -92,7 +67,6 @@ class Sweep:
         spec: The sweep file.
         record: Its open directory; what is in it is replayed.
         site: Where it runs.
-        notify: Called after each new event.
     """
 
     def __init__(
@@ -100,12 +74,11 @@ class Sweep:
         spec: SweepSpec,
         record: SweepRecord,
         site: Site,
-        notify: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self.record = record
         self.site = site
-        self._notify = notify
+        self._subscribers: list[Callable[[], None]] = []
         self._studies = {
             name: Study(name, spec.space, spec.objectives, spec.search) for name in spec.datasets
         }
@@ -113,20 +86,28 @@ class Sweep:
         self._trials: dict[str, _Trial] = {}
         self._exhausted: set[str] = set()
         self._began = time.monotonic()
-        self._epochs = 0
-        self._first_report = 0.0
-        self._events: list[Event] = []
+        self._searching = True
+        self._history = History(record.since)
         for event in record.events():
             self._apply(event, replayed=True)
         self._waiting = [name for name, trial in self._trials.items() if trial.state is None]
+
+    def subscribe(self, subscriber: Callable[[], None]) -> None:
+        """Has the subscriber called after each new event."""
+        self._subscribers.append(subscriber)
 
     @property
     def unfinished(self) -> list[str]:
         """The trials that were asked for and have not ended."""
         return [name for name, trial in self._trials.items() if trial.state is None]
 
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked the sweep to end; trials that run do so at their next report."""
+        return self.record.stop_requested
+
     def ask(self) -> TrialRequest | None:
-        """Returns the next trial to run, or None where there is none left.
+        """Returns the next trial to run, or None where there is none left or the sweep is stopping.
 
         Trials that an earlier run of the sweep left unfinished come first. A trial whose predicted
         memory breaks the limit is told as infeasible without being run.
@@ -134,11 +115,11 @@ class Sweep:
         Raises:
             StorageError: If the record cannot be written.
         """
-        while self._waiting:
+        while self._waiting and not self._ending():
             name = self._waiting.pop(0)
             if self._trials[name].state is None:
                 return self._request(name)
-        while not self._out_of_time():
+        while self._searching and not self._ending():
             study = self._next_study()
             if study is None:
                 return None
@@ -167,13 +148,13 @@ class Sweep:
             return False
         is_new = report.epoch > trial.epoch  # a resumed trial reports its checkpoint once more
         if is_new:
-            self._epochs += 1
-            self._first_report = self._first_report or time.monotonic()
             self._add(Reported(name, report.epoch, report.metrics))
         if report.epoch == trial.config.epochs:
             self._finish(name)
             return False
-        if not is_new or self._scheduler is None:
+        if self.stopping:
+            return False
+        if not is_new or self._scheduler is None or trial.confirms is not None:
             return True
         if self._scheduler.goes_on(trial.study, report.epoch, trial.metrics):
             return True
@@ -191,47 +172,31 @@ class Sweep:
         if trial.state is None:
             self._add(Told(name, "failed", trial.metrics, reason))
 
+    def confirm(self, seeds: int) -> None:
+        """Ends the search, and asks for what confirms the members of the fronts.
+
+        Each is trained again with so many seeds that the search did not use. What an earlier call
+        asked for is not asked for again.
+
+        Raises:
+            StorageError: If the record cannot be written.
+        """
+        self._searching = False
+        first = self.spec.search.seed + self.spec.search.seeds
+        for best in self.snapshot().fronts.values():
+            for member, seed in itertools.product(best, range(first, first + seeds)):
+                asked = self._history.asked[member.trial]
+                name = f"{member.trial}-seed-{seed}"
+                if name not in self._trials:
+                    params = {**asked.params, "seed": seed}
+                    bytes_ = asked.predicted_bytes
+                    self._add(Asked(name, asked.study, asked.number, params, bytes_, asked.trial))
+                    self._waiting.append(name)
+
     def snapshot(self) -> Snapshot:
         """Returns where the sweep stands."""
-        complete = points(self._events)
-        objectives = self.spec.objectives
-        ended = [trial.state for trial in self._trials.values() if trial.state is not None]
-        total = self._total()
-        return Snapshot(
-            states={state: ended.count(state) for state in sorted(set(ended))},
-            failures={
-                event.trial: event.reason or ""
-                for event in self._events
-                if isinstance(event, Told) and event.state == "failed"
-            },
-            running=len(self.unfinished) - len(self._waiting),
-            total=total,
-            points=complete,
-            fronts={study: front(found, objectives) for study, found in complete.items()},
-            hypervolumes={
-                study: hypervolume(
-                    found, objectives, reference_point(found, objectives, self.limits)
-                )
-                for study, found in complete.items()
-            },
-            seconds=time.monotonic() - self._began,
-            seconds_left=self._seconds_left(total),
-        )
-
-    def _seconds_left(self, total: int | None) -> float | None:
-        if total is None or self._epochs < 2:
-            return None
-        trials = self._trials.values()
-        epochs = max(trial.config.epochs for trial in trials) * (total - len(trials))
-        epochs += sum(t.config.epochs - t.epoch for t in trials if t.state is None)
-        pace = (time.monotonic() - self._first_report) / (self._epochs - 1)
-        return pace * epochs
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """The objectives that have a limit."""
-        peak_bytes = self.spec.limits.peak_bytes
-        return {} if peak_bytes is None else {"peak_bytes": float(peak_bytes)}
+        waiting = len(self._waiting)
+        return snapshot(self.spec, self._history, time.time(), waiting=waiting)
 
     def _predict(self, study: str, params: Mapping[str, object]) -> tuple[int | None, str | None]:
         """Returns the predicted memory of a trial, or why it cannot be built."""
@@ -265,25 +230,29 @@ class Sweep:
     def _add(self, event: Event) -> None:
         self.record.append(event)
         self._apply(event, replayed=False)
-        self._notify()
+        for subscriber in self._subscribers:
+            subscriber()
 
     def _apply(self, event: Event, *, replayed: bool) -> None:
         """Brings trials and studies to where they stand after the event."""
-        self._events.append(event)
+        self._history.add(event)
         if isinstance(event, Asked):
             config = self.spec.finetune_config(event.study, event.params)
-            trial = _Trial(event.study, event.number, config, event.predicted_bytes)
+            trial = _Trial(event.study, event.number, config, event.predicted_bytes, event.confirms)
             self._trials[event.trial] = trial
-            if replayed:
+            if replayed and event.confirms is None:
                 self._studies[event.study].replay_ask(event.number, event.params)
             return
         trial = self._trials[event.trial]
         if isinstance(event, Reported):
             trial.epoch, trial.metrics = event.epoch, event.metrics
-            if replayed and self._scheduler is not None and event.epoch < trial.config.epochs:
-                self._scheduler.goes_on(trial.study, event.epoch, event.metrics)
+            scheduler = None if trial.confirms is not None else self._scheduler
+            if replayed and scheduler is not None and event.epoch < trial.config.epochs:
+                scheduler.goes_on(trial.study, event.epoch, event.metrics)
         else:
             trial.state = event.state
+            if trial.confirms is not None:  # the study searches, and learns nothing from it
+                return
             self._studies[trial.study].tell(
                 trial.number, event.state, event.metrics, violation=self._violation(event)
             )
@@ -315,7 +284,7 @@ class Sweep:
         """Returns the study with the fewest trials among those that may have more."""
         asked = dict.fromkeys(self._studies, 0)
         for trial in self._trials.values():
-            asked[trial.study] += 1
+            asked[trial.study] += trial.confirms is None
         most = self.spec.search.trials
         able = [
             study
@@ -324,14 +293,10 @@ class Sweep:
         ]
         return min(able, key=lambda study: asked[study], default=None)
 
-    def _total(self) -> int | None:
-        size, trials = self.spec.space.size(), self.spec.search.trials
-        known = [count for count in (size, trials) if count is not None]
-        return min(known) * len(self._studies) if known else None
-
-    def _out_of_time(self) -> bool:
+    def _ending(self) -> bool:
         hours = self.spec.limits.hours
-        return hours is not None and time.monotonic() - self._began > hours * 3600
+        out_of_time = hours is not None and time.monotonic() - self._began > hours * 3600
+        return out_of_time or self.stopping
 
 
 def _too_big(how: str, peak_bytes: float, limit: int) -> str:

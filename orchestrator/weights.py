@@ -1,13 +1,11 @@
-"""Makes sure, before the first trial, that a sweep's weights are there and fit."""
+"""Makes sure, before anything is trained, that its weights are there and fit."""
 
-import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from orchestrator.spec import SweepSpec
 from tinytl import builtin
 from tinytl.backbones import find_backbone
 from tinytl.backbones.weights import find_weights
@@ -18,22 +16,24 @@ from tinytl.finetune import EpochReport
 
 
 def prepare_weights(
-    spec: SweepSpec, directory: Path | None, classes: Collection[int], console: Console
+    networks: Iterable[tuple[str, str, Norm | None]],
+    directory: Path | None,
+    classes: Collection[int],
+    console: Console,
 ) -> list[str]:
     """Builds or downloads what is missing, and loads all weights once, as trials will.
 
     Args:
-        spec: The sweep.
+        networks: The backbone, the weights and the normalization layers of each.
         directory: Where to look for weights first.
-        classes: Of the sweep's datasets.
+        classes: Of the datasets.
         console: Says what is downloaded, and where a trial's classifier is new.
 
     Returns:
         A sentence for each problem.
     """
     problems: list[str] = []
-    keys = ("backbone", "weights", "norm")
-    for backbone, weights, norm in itertools.product(*(spec.values(key) for key in keys)):
+    for backbone, weights, norm in networks:
         if weights == "random":
             continue
         if weights == builtin.WEIGHTS_NAME:

@@ -61,6 +61,7 @@ def run(sweep: "Sweep", *, address: str | None = None) -> None:
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=str(directory / "tune"),
+                stop=_Stopper(sweep),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=_RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -190,6 +191,19 @@ class _Searcher(_Unsaved, Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Does nothing, see `save`."""
+
+
+class _Stopper(_Unsaved, tune.Stopper):
+    """Ends everything at once when the sweep is stopped, also trials within a long epoch."""
+
+    def __init__(self, sweep: "Sweep") -> None:
+        self._sweep = sweep
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._sweep.stopping
 
 
 class _Scheduler(_Unsaved, FIFOScheduler):

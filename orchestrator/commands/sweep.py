@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tinytl.errors import ConfigError
+from orchestrator.commands.sizes import parse_size
 
-_LINE_WIDTH = 120  # of a log
+LINE_WIDTH = 120  # of a log
 
 
-class _Backend(StrEnum):
+class Backend(StrEnum):
+    """What runs the trials."""
+
     ray = "ray"
     local = "local"
 
@@ -30,8 +32,8 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="The sweep's directory [runs/NAME].")] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
     backend: Annotated[
-        _Backend, typer.Option(help="local runs one trial after the other, without Ray.")
-    ] = _Backend.ray,
+        Backend, typer.Option(help="local runs one trial after the other, without Ray.")
+    ] = Backend.ray,
     tracking_uri: Annotated[str | None, typer.Option(help="Of an MLflow server.")] = None,
     cache_limit: Annotated[
         str | None,
@@ -47,26 +49,23 @@ def sweep(
     from orchestrator.launch import Launch, launch
     from orchestrator.spec import load_spec
 
-    console = Console(width=None if sys.stdout.isatty() else _LINE_WIDTH)
+    console = Console(width=None if sys.stdout.isatty() else LINE_WIDTH)
     if tracking_uri is not None:
         overrides = [*(overrides or []), f"tracking.uri={tracking_uri}"]
     spec = load_spec(file, overrides or (), trials=trials, data=data)
     directory = out or Path("runs") / spec.name
-    limit_bytes = None if cache_limit is None else _bytes("--cache-limit", cache_limit)
-    how = Launch(directory, resume, data, weights, backend.value, address, limit_bytes)
+    limit_bytes = None if cache_limit is None else parse_size("--cache-limit", cache_limit)
+    how = Launch(
+        directory=directory,
+        resume=resume,
+        data=data,
+        weights=weights,
+        backend=backend.value,
+        address=address,
+        cache_limit_bytes=limit_bytes,
+    )
     finished = launch(spec, how, console)
     if not finished:
         console.print("stopped; the same command with --resume goes on", style="yellow")
         raise typer.Exit(130)
     console.print(f"browse it: tinytl ui {directory}", highlight=False, soft_wrap=True)
-
-
-def _bytes(option: str, text: str) -> int:
-    from pydantic_core import PydanticCustomError
-
-    from orchestrator.spec.settings import parse_bytes
-
-    try:
-        return int(parse_bytes(int(text) if text.isdecimal() else text))
-    except PydanticCustomError as error:
-        raise ConfigError(f"{option}: {error.message()}, but got {text!r}") from None

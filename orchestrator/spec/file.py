@@ -61,18 +61,27 @@ def read_sweep_file(path_or_name: str) -> dict[str, Any]:
         ConfigError: If there is no such file, or it is not a YAML mapping.
     """
     path = Path(path_or_name)
-    try:
-        if path.is_file():
-            return _mapping(parse_yaml(path.read_text(encoding="utf-8"), path_or_name))
-        if path_or_name in shipped_names():
-            file = resources.files("search_spaces") / f"{path_or_name}{SUFFIX}"
-            return _mapping(parse_yaml(file.read_text(encoding="utf-8"), path_or_name))
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path_or_name} is not a text file in UTF-8; give a YAML file") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path_or_name}: {error.strerror}") from None
+    if path.is_file():
+        return _mapping(read_yaml(path))
+    if path_or_name in shipped_names():
+        file = resources.files("search_spaces") / f"{path_or_name}{SUFFIX}"
+        return _mapping(parse_yaml(file.read_text(encoding="utf-8"), path_or_name))
     hint = unknown_name("sweep file", path_or_name, shipped_names())
     raise ConfigError(f"{hint}; or give the path of a YAML file")
+
+
+def read_yaml(path: Path) -> Any:
+    """Returns the content of a YAML file.
+
+    Raises:
+        ConfigError: If it cannot be read, or is not valid YAML.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not a text file in UTF-8; give a YAML file") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; correct the path") from None
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -1,8 +1,10 @@
 """The sections of a sweep file that are not about parameters."""
 
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from tinytl.sizes import parse_bytes
 
@@ -59,6 +61,10 @@ class Limits(Section):
     peak_bytes: Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)] | None = None
     hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
+    def of_metrics(self) -> dict[str, float]:
+        """Returns the metrics that have a limit."""
+        return {} if self.peak_bytes is None else {"peak_bytes": float(self.peak_bytes)}
+
 
 class Tracking(Section):
     """Where the sweep can be looked at.
@@ -70,3 +76,20 @@ class Tracking(Section):
 
     experiment: Annotated[str, Field(min_length=1)] | None = None
     uri: Annotated[str, Field(min_length=1)] | None = None
+
+
+def parse_command(text: str) -> str:
+    """Returns the text if it is a command: words, in quotes where they have spaces.
+
+    Raises:
+        PydanticCustomError: If it is empty, or a quote is not closed.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = []
+    if not words:
+        raise PydanticCustomError(
+            "command", "must be a command with each quote closed, such as 'notify-send ended'"
+        )
+    return text

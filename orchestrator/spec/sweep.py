@@ -5,13 +5,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from orchestrator.spec.checks import Draft, problems_across
 from orchestrator.spec.file import dump_yaml, read_sweep_file, with_overrides
 from orchestrator.spec.forms import collecting, parse_space
 from orchestrator.spec.rules import PARAM_KEYS, TRAIN_KEYS, parse_value
-from orchestrator.spec.settings import Limits, Mode, SearchSettings, Section, Tracking
+from orchestrator.spec.settings import (
+    Limits,
+    Mode,
+    SearchSettings,
+    Section,
+    Tracking,
+    parse_command,
+)
 from orchestrator.spec.space import Choice, Parameter, SearchSpace
 from tinytl.config import FinetuneConfig, problems_of
 from tinytl.errors import ConfigError, unknown_name
@@ -30,8 +37,11 @@ class SweepSpec(Section):
         params: Each trial's parameters in the forms of the file; `space` is what they mean.
         train: Settings that are the same in all trials.
         search: How each study searches.
+        confirm: With how many seeds that the search did not use the members of a finished front
+            are trained again.
         limits: Bounds of the sweep.
         tracking: Where the sweep can be looked at.
+        on_finish: A command to run when the sweep ends, see `orchestrator.hook.run_on_finish`.
     """
 
     name: _Name
@@ -40,8 +50,10 @@ class SweepSpec(Section):
     params: dict[Any, Any]
     train: Annotated[dict[Any, Any], Field(default_factory=dict)]
     search: SearchSettings = SearchSettings()
+    confirm: Annotated[int, Field(ge=0, le=100, strict=True)] = 0
     limits: Limits = Limits()
     tracking: Tracking = Tracking()
+    on_finish: Annotated[str, AfterValidator(parse_command)] | None = None
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, data: Path | None = None) -> Self:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from orchestrator.history import History
 from orchestrator.pareto import (
     Objectives,
     Point,
@@ -29,7 +30,6 @@ from orchestrator.record import (
     Asked,
     Event,
     Reported,
-    Told,
     read_events,
 )
 from tinytl.storage import write_atomically
@@ -152,7 +152,7 @@ class Mirror:
         self._published: dict[str, tuple[list[str], int]] = {}
         self._stale = True
         self._next_pictures = 0.0
-        self._history = _History()
+        self._history = History()
         self._offset = 0
         cursor = Cursor.read(directory)
         here = (sweep, store, runs.experiment_id)
@@ -191,7 +191,7 @@ class Mirror:
         updates: dict[str, Update] = {}
         for event in events:
             self._history.add(event)
-            self._history.describe(event, updates.setdefault(event.trial, Update()))
+            _describe(event, self._history, updates.setdefault(event.trial, Update()))
         for trial, update in updates.items():
             asked = self._history.asked[trial]
             parent = self._runs.study(asked.study, asked.time)
@@ -205,7 +205,8 @@ class Mirror:
         complete = points(self._history.ends())
         for study, began in self._history.began():
             best = front(complete[study], self._objectives)
-            state = ([point.trial for point in best], len(complete[study]))
+            ended = sum(1 + len(point.confirmations) for point in complete[study])
+            state = ([point.trial for point in best], ended)
             before = self._published.get(study)
             if before is None or before[0] != state[0] or (last and before != state):
                 run = self._runs.study(study, began)
@@ -253,45 +254,20 @@ class Mirror:
                 self._runs.set_status(parent, "FINISHED", max(ends))
 
 
-@dataclass
-class _History:
-    """What the events so far say about each trial."""
-
-    asked: dict[str, Asked] = field(default_factory=dict)
-    reported: dict[str, Reported] = field(default_factory=dict)
-    told: dict[str, Told] = field(default_factory=dict)
-
-    def add(self, event: Event) -> None:
-        if isinstance(event, Asked):
-            self.asked[event.trial] = event
-        elif isinstance(event, Reported):
-            self.reported[event.trial] = event
-        else:
-            self.told[event.trial] = event
-
-    def began(self) -> list[tuple[str, float]]:
-        """Each study with the time of its first trial."""
-        first: dict[str, float] = {}
-        for asked in self.asked.values():
-            first.setdefault(asked.study, asked.time)
-        return list(first.items())
-
-    def ends(self) -> list[Event]:
-        """All events but the reports, each trial's asked before its told."""
-        return [*self.asked.values(), *self.told.values()]
-
-    def describe(self, event: Event, update: Update) -> None:
-        """Adds an event, the newest of its trial, to the update of the trial's run."""
-        if isinstance(event, Asked):
-            update.params = event.params
-            if event.predicted_bytes is not None:
-                update.add({"predicted_bytes": event.predicted_bytes}, 0, event.time)
-        elif isinstance(event, Reported):
-            update.add(event.metrics, event.epoch, event.time)
-        else:
-            # final metrics that repeat the last epoch's are no second point of its curve
-            last = self.reported.get(event.trial, Reported(event.trial, 0, {}))
-            news = {k: v for k, v in event.metrics.items() if last.metrics.get(k) != v}
-            update.add(news, last.epoch, event.time)
-            update.tags = {"tinytl.state": event.state, "tinytl.reason": event.reason or ""}
-            update.status, update.end = _STATUS[event.state], event.time
+def _describe(event: Event, history: History, update: Update) -> None:
+    """Adds an event, the newest of its trial, to the update of the trial's run."""
+    if isinstance(event, Asked):
+        update.params = event.params
+        if event.confirms is not None:
+            update.tags = {"tinytl.confirms": event.confirms}
+        if event.predicted_bytes is not None:
+            update.add({"predicted_bytes": event.predicted_bytes}, 0, event.time)
+    elif isinstance(event, Reported):
+        update.add(event.metrics, event.epoch, event.time)
+    else:
+        # final metrics that repeat the last epoch's are no second point of its curve
+        last = history.reported.get(event.trial, Reported(event.trial, 0, {}))
+        news = {k: v for k, v in event.metrics.items() if last.metrics.get(k) != v}
+        update.add(news, last.epoch, event.time)
+        update.tags |= {"tinytl.state": event.state, "tinytl.reason": event.reason or ""}
+        update.status, update.end = _STATUS[event.state], event.time

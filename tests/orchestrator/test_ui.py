@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.commands.ui import find_sweep
+from orchestrator.find import find_sweep
 from orchestrator.record import Asked, SweepRecord, Told
 from orchestrator.tracking import Tracker
 from orchestrator.tracking.mirror import Cursor

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from orchestrator.inputs import networks_of
 from orchestrator.spec import SweepSpec
 from orchestrator.weights import prepare_weights
 from tinytl.backbones import BACKBONES
@@ -46,7 +47,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def prepared(spec: SweepSpec, directory: Path | None, classes: list[int]) -> tuple[list[str], str]:
     """Returns the problems, and what was printed."""
     output = io.StringIO()
-    problems = prepare_weights(spec, directory, classes, Console(file=output, width=200))
+    console = Console(file=output, width=200)
+    problems = prepare_weights(networks_of(spec), directory, classes, console)
     return problems, output.getvalue()
 
 

@@ -46,6 +46,7 @@ class Launch:
         weights: Where to look for weights first.
         backend: `ray`, or `local` for one trial after the other in this process.
         address: Of a running Ray cluster.
+        nodes: Of that cluster, which are waited for.
         cache_limit_bytes: The most that the cache of decoded images may keep of a dataset; None for
             the default.
         search: False only confirms the fronts of the sweep that is in the directory.
@@ -57,6 +58,7 @@ class Launch:
     weights: Path | None = None
     backend: Backend = "ray"
     address: str | None = None
+    nodes: int = 1
     cache_limit_bytes: int | None = None
     search: bool = True
 
@@ -186,7 +188,7 @@ def _run_backend(sweep: Sweep, how: Launch) -> None:
     else:
         from orchestrator.backends import ray  # slow to import, and not needed by `local`
 
-        ray.run(sweep, address=how.address)
+        ray.run(sweep, address=how.address, nodes=how.nodes)
 
 
 def _show_fronts(sweep: Sweep, how: Launch, console: Console) -> None:

@@ -22,6 +22,8 @@ from tinytl.storage import cache_directory, write_atomically
 SMALLEST_CLASS_BYTES = 2**29
 # decoded images of a batch on their way into the network, and the evaluation's
 LOADER_BYTES = 2**27
+# of each node for Ray's objects: reports are small, and images never travel through Ray
+OBJECT_STORE_BYTES = 2**27
 # settings that a training step's memory depends on
 _SHAPE = (
     "backbone",

@@ -8,17 +8,20 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.resources import memory_class_bytes
+from orchestrator.resources import OBJECT_STORE_BYTES, memory_class_bytes
 from orchestrator.trial import TrialRequest, reason_of, run_trial
 from tinytl.errors import ConfigError, StorageError, TinyTLError
 from tinytl.finetune import EpochReport
@@ -27,23 +30,28 @@ if TYPE_CHECKING:  # a worker imports this module too, and needs neither search 
     from orchestrator.sweep import Sweep
 
 _RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
-_OBJECT_STORE_BYTES = 2**27  # reports are small, and images never travel through Ray
+_SECONDS_FOR_NODES = 600.0  # until all have joined
+_SECONDS_FOR_CHECKS = 1800.0  # of a node, which may download weights
 
 
-def run(sweep: "Sweep", *, address: str | None = None) -> None:
+def run(sweep: "Sweep", *, address: str | None = None, nodes: int = 1) -> None:
     """Runs until no trial is left, or Ctrl-C stops it.
 
     Args:
         sweep: The sweep.
         address: Of a running Ray cluster; None starts one on this machine, on loopback only.
+        nodes: Of that cluster, which are waited for.
 
     Raises:
-        ConfigError: If the cluster does not answer.
+        ConfigError: If the cluster does not answer, or a node lacks what trials need.
         StorageError: If the record or a checkpoint cannot be written.
     """
     directory = Path(tempfile.mkdtemp(prefix="tinytl-"))  # short: Ray's sockets are below it
     try:
         _connect(address, directory)
+        if address is not None:
+            _wait_for_nodes(nodes)
+            _check_nodes(sweep)
         cpus = int(ray.cluster_resources().get("CPU", 1))
         threads = sweep.spec.search.threads
         workers = sweep.spec.search.workers or max(1, cpus // threads)
@@ -77,10 +85,12 @@ def run(sweep: "Sweep", *, address: str | None = None) -> None:
 def _connect(address: str | None, directory: Path) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
+        # without it, Ray reads 127.0.0.1 as this machine's address in the network
+        ray_constants.ENABLE_RAY_CLUSTER = False
         ray.init(
             num_cpus=os.cpu_count(),
             include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
+            object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(directory),
             **quiet,
@@ -88,15 +98,70 @@ def _connect(address: str | None, directory: Path) -> None:
         return
     try:
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         raise ConfigError(
-            f"--address: no Ray cluster answers at {address} ({reason_of(error)}); start one, "
-            "correct the address, or leave it out to run on this machine"
+            f"--address: no Ray cluster lets us in at {address} ({reason_of(error)}); start one, "
+            "correct the address, or leave it out to run on this machine; if it asks for a token, "
+            "export RAY_AUTH_MODE=token, and its token as RAY_AUTH_TOKEN or in ~/.ray/auth_token"
         ) from None
 
 
+def _alive_nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _wait_for_nodes(count: int) -> None:
+    deadline = time.monotonic() + _SECONDS_FOR_NODES
+    while (found := len(_alive_nodes())) < count:
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"--nodes: {count} nodes must be in the cluster, but after "
+                f"{_SECONDS_FOR_NODES / 60:.0f} minutes there are {found}; see what keeps the "
+                "others, or ask for fewer"
+            )
+        time.sleep(1)
+
+
+def _check_nodes(sweep: "Sweep") -> None:
+    """Has every node place weights and look for what trials need.
+
+    Raises:
+        ConfigError: With a sentence for each thing that nodes lack.
+    """
+    from orchestrator.cluster.node import NodeNeeds, node_problems, note_in, together
+    from orchestrator.resources import library_digest
+
+    site, directory = sweep.site, sweep.record.directory.absolute()
+    with note_in(directory) as note:
+        needs = NodeNeeds(
+            sweep.spec,
+            directory,
+            note,
+            site.data and site.data.absolute(),
+            site.weights and site.weights.absolute(),
+            library_digest(),
+        )
+        ask = ray.remote(num_cpus=0, max_retries=0)(node_problems)
+        asked = []
+        for node in _alive_nodes():
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            asked.append((node["NodeName"], ask.options(scheduling_strategy=there).remote(needs)))
+        problems = together([(name, _answer(reference)) for name, reference in asked])
+    if problems:
+        raise ConfigError(problems)
+
+
+def _answer(reference: Any) -> list[str]:
+    """Returns what a node says it lacks."""
+    try:
+        found: list[str] = ray.get(reference, timeout=_SECONDS_FOR_CHECKS)
+    except ray.exceptions.RayError as error:
+        return [f"it cannot run this package ({reason_of(error)}); install the same version there"]
+    return found
+
+
 def _largest_node_bytes() -> int:
-    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
+    return int(max(node["Resources"].get("memory", 0) for node in _alive_nodes()))
 
 
 def _resources(cpus: int, device: str) -> Any:

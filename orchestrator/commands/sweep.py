@@ -31,6 +31,9 @@ def sweep(
     weights: Annotated[Path | None, typer.Option(help="Directory of weights files.")] = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's directory [runs/NAME].")] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    nodes: Annotated[
+        int, typer.Option(help="Wait until that cluster has so many nodes.", min=1)
+    ] = 1,
     backend: Annotated[
         Backend, typer.Option(help="local runs one trial after the other, without Ray.")
     ] = Backend.ray,
@@ -62,6 +65,7 @@ def sweep(
         weights=weights,
         backend=backend.value,
         address=address,
+        nodes=nodes,
         cache_limit_bytes=limit_bytes,
     )
     finished = launch(spec, how, console)

@@ -1,0 +1,164 @@
+"""A sweep on a cluster of two nodes, whose token is asked for and whose storage is checked."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cluster.node import NodeNeeds, node_problems, note_in, together
+from orchestrator.record import Told, read_events
+from orchestrator.resources import library_digest
+from orchestrator.spec import SweepSpec, load_spec
+
+
+def needs(spec: SweepSpec, directory: Path, note: str, **changed: object) -> NodeNeeds:
+    known = {"spec": spec, "data": None, "weights": None}
+    digest = library_digest()
+    return NodeNeeds(
+        **{**known, "directory": directory, "note": note, "library": digest, **changed}
+    )
+
+
+def test_a_node_with_everything_has_no_problems(tiny: list[str], tmp_path: Path) -> None:
+    with note_in(tmp_path) as note:
+        assert node_problems(needs(load_spec("digits", tiny), tmp_path, note)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_tells_all_that_it_lacks(tiny: list[str], tmp_path: Path) -> None:
+    photos = load_spec("digits", [*tiny, "datasets=[photos]"], data=tmp_path / "none")
+    with note_in(tmp_path) as note:
+        lacking = needs(photos, tmp_path / "other", note, library="old",
+                        data=tmp_path / "none")  # fmt: skip
+        storage, version, data = node_problems(lacking)
+    assert f"{tmp_path / 'other'} is not the one that the sweep writes" in storage
+    assert "another version" in version
+    assert f"the data root {tmp_path / 'none'} does not exist" in data
+
+
+def test_a_note_of_an_earlier_sweep_is_none(tiny: list[str], tmp_path: Path) -> None:
+    with note_in(tmp_path):
+        (problem,) = node_problems(needs(load_spec("digits", tiny), tmp_path, "another"))
+    assert "is not the one" in problem
+
+
+def test_each_problem_is_told_once_with_its_nodes() -> None:
+    found = together([("a", ["x", "y"]), ("b", []), ("c", ["y"])])
+    assert found == ["on a: x", "on a, c: y"]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Two nodes; what is below `hidden` the second does not see.
+
+    Attributes:
+        address: Of the head.
+        token: What it asks for.
+        hidden: A folder that is the second node's own.
+        overrides: Of the sweep.
+    """
+
+    address: str
+    token: str
+    hidden: Path
+    overrides: list[str]
+
+    def sweep(self, out: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "orchestrator.cli", "sweep", "digits", *self.overrides]
+        command += ["--address", self.address, "--out", str(out), *options]
+        return subprocess.run(
+            command, env={**os.environ, **variables},
+            capture_output=True, text=True, check=False, timeout=240,
+        )  # fmt: skip
+
+    @property
+    def with_token(self) -> dict[str, str]:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def cluster(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    hidden = tmp_path_factory.mktemp("hidden")
+    temporary = tmp_path_factory.mktemp("ray")
+    own_view = ["unshare", "--mount", "sh", "-c"]
+    own_view.append(f'mount -t tmpfs -o size=16m tmpfs "{hidden}" && exec "$@"')
+    if subprocess.run([*own_view, "sh", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a user who may give a process a view of its own on files")
+    address, token = f"127.0.0.1:{free_port()}", secrets.token_hex(16)
+    variables = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    variables["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+    start = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
+    start += ["--node-ip-address=127.0.0.1", "--memory=4000000000", f"--temp-dir={temporary}"]
+    start += ["--object-store-memory=100000000"]
+    head = ["--head", f"--port={address.split(':')[1]}", "--node-name=first"]
+    head += ["--include-dashboard=false"]
+    second = [f"--address={address}", "--node-name=second"]
+    started = []
+    for command in ([*start, *head], [*own_view, "sh", *start, *second]):
+        process = subprocess.Popen(
+            command, env=variables, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        started.append(process)
+        wait_for(address)
+    yield Cluster(address, token, hidden, tiny)
+    for process in reversed(started):
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def wait_for(address: str) -> None:
+    host, port = address.split(":")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(address)
+
+
+@pytest.mark.integration
+@pytest.mark.cluster
+def test_a_sweep_runs_on_all_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    done = cluster.sweep(tmp_path / "run", "--nodes", "2", **cluster.with_token)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [event for event, _ in read_events(tmp_path / "run") if isinstance(event, Told)]
+    assert Counter(event.state for event in told) == {"complete": 4}
+    assert not list((tmp_path / "run").glob("node_check*"))
+
+
+@pytest.mark.integration
+@pytest.mark.cluster
+def test_storage_that_a_node_does_not_see_is_told_before_the_first_trial(
+    cluster: Cluster,
+) -> None:
+    out = cluster.hidden / "run"
+    done = cluster.sweep(out, "--nodes", "2", **cluster.with_token)
+    assert done.returncode == 2
+    assert f"error: on second: the sweep's directory {out} is not the one" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(read_events(out)) == []
+
+
+@pytest.mark.integration
+@pytest.mark.cluster
+def test_who_does_not_know_the_token_is_not_let_in(cluster: Cluster, tmp_path: Path) -> None:
+    done = cluster.sweep(tmp_path / "run", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="wrong")
+    assert done.returncode == 2
+    assert f"no Ray cluster lets us in at {cluster.address}" in done.stderr
+    assert "Traceback" not in done.stderr

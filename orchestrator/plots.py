@@ -234,11 +234,12 @@ def _at(point: Point, metric: str) -> float:
 
 
 def _bars(points: Sequence[Point], metric: str) -> list[float]:
-    return [shown(metric, point.deviation(metric) or 0.0) for point in points]
+    """Standard deviations in shown units; nan, of which nothing is drawn, where there is none."""
+    return [shown(metric, point.deviation(metric) or math.nan) for point in points]
 
 
 def _plotly_bars(points: Sequence[Point], metric: str, colour: str) -> dict[str, object]:
-    bars = _bars(points, metric)
+    bars = [None if math.isnan(bar) else bar for bar in _bars(points, metric)]
     return {"array": bars, "visible": any(bars), "color": colour, "thickness": 1.2}
 
 

@@ -134,6 +134,7 @@ def test_pictures_have_bars(tmp_path: Path) -> None:
     page = plot_html(BEST, OBJECTIVES, "x")
     assert "2 on the front confirmed by other seeds" in page
     assert '"error_y":{"array":[5.29' in page
+    assert '"error_x":{"array":[null,null,null,null]' in page, "memory differs by no seed"
     assert "with 3 other seeds: 56.0 \\u00b1 5.3" in page or "56.0 ± 5.3" in page
     write_pictures(tmp_path / "with", BEST, OBJECTIVES, "x")
     write_pictures(tmp_path / "without", [member("a", 0.56, 1_000_000)], OBJECTIVES, "x")

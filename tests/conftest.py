@@ -54,6 +54,14 @@ def no_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def cuda() -> torch.device:
+    """A GPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device("cuda")
+
+
 @pytest.fixture
 def host_directory(tmp_path: Path) -> Path:
     """The files that `host` serves."""

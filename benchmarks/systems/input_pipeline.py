@@ -132,8 +132,16 @@ class OurBatches:
         order = torch.randperm(count, generator=self._generator)
         size, device = self._settings.batch_size, torch.device("cpu")
         made = batches(self._images, order, size, transform, device=device, look_ahead=0)
-        # as a network does it, for the other pipeline's inputs are normalized too
-        return ((self._normalization(inputs), labels) for inputs, labels in made)
+        return ((self._normalized(inputs), labels) for inputs, labels in made)
+
+    def _normalized(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Does what a network does, for the other pipeline's inputs are normalized too.
+
+        With one thread, as each of the peer's workers: a second one would keep a processor busy for
+        some milliseconds after it is done, waiting for more, and threads that make images off it.
+        """
+        with using_threads(1):
+            return self._normalization(inputs)
 
 
 def compare(folder: Path, settings: Settings) -> dict[str, Any]:

@@ -51,6 +51,16 @@ def test_the_peak_is_predicted_within_5_percent(case: str) -> None:
     assert predicted == pytest.approx(measured, rel=0.05)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_the_peak_is_predicted_on_a_gpu(case: str, cuda: torch.device) -> None:
+    wanted = config(**CASES[case])
+    network = build_network(wanted, 10).network.to(cuda)
+    predicted = plan(network, wanted).peak_bytes
+    measured = measure(network, wanted).peak_bytes
+    assert predicted == pytest.approx(measured, rel=0.05)
+
+
 def test_any_plan_is_predicted() -> None:
     wanted = config()
     network = build_network(wanted, 10).network
@@ -66,6 +76,22 @@ def test_any_plan_is_predicted() -> None:
         )  # fmt: skip
         own = measured.activations_bytes + measured.gradients_bytes + measured.transient_bytes
         assert choice.step_bytes == pytest.approx(own, rel=0.05), choice.plan
+
+
+# of proxyless_tiny, batch 6 at 64 px; a few bytes depend on the machine
+SMALLEST_BYTES = {
+    "tinytl-bias": 895_136,
+    "tinytl-lite_residual+bias": 1_759_252,
+    "full": 1_735_544,
+}
+
+
+@pytest.mark.parametrize("method", SMALLEST_BYTES)
+def test_the_smallest_step_stays_as_small_as_it_was(method: str) -> None:
+    wanted = config(method=method, max_slowdown=100)
+    memory = measure(build_network(wanted, 10).network, wanted)
+    assert memory.peak_bytes == pytest.approx(SMALLEST_BYTES[method], rel=0.01)
+    assert memory.peak_at.startswith(("blocks", "features", "classifier"))
 
 
 def test_a_budget_takes_the_fastest_plan_within_it() -> None:
@@ -110,4 +136,9 @@ def test_a_plan_is_read_by_people() -> None:
         "blocks 0 to 2 again in groups of 3, 1 images at a time; "
         "blocks 3 to 6 again in groups of 2, 8 images at a time; blocks 7 to 8 once; "
         "tiles of 0.25 MB"
+    )
+    each_time = Plan((Part((0,), 1), 1), 500_000, keeps_lite_residuals=True, holds_weights=False)
+    assert str(each_time) == (
+        "block 0 again, 1 images at a time; block 1 once; lite residuals kept; "
+        "weights made each time; tiles of 0.5 MB"
     )

@@ -12,7 +12,8 @@ import torch
 
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
-from tinytl.engine.step import make_optimizer, training_step
+from tinytl.engine.execute import make_step
+from tinytl.engine.step import make_optimizer
 
 
 def peak_of_a_step(config: FinetuneConfig) -> int:
@@ -24,7 +25,7 @@ def peak_of_a_step(config: FinetuneConfig) -> int:
     size = config.batch_size, 3, config.resolution, config.resolution
     images = torch.randint(256, size, dtype=torch.uint8)
     labels = torch.randint(10, (config.batch_size,))
-    step = partial(training_step, network, optimizer, images, labels, 0.0)
+    step = partial(make_step(network, optimizer, config), images, labels)
     step()  # creates the optimizer's state and the kernels' caches
     step()
     meter.meter_start()

@@ -63,7 +63,12 @@ def measured() -> dict[tuple[str, str], StepMemory]:
 
 SMALL = config_of("tinytl-lite_residual+bias", "saving", resolution=33, batch_size=1)
 STORED = config_of("tinytl-lite_residual+bias", "saving", frozen_weights={"bits": 4})
-COUNTED = [*(config_of(*case) for case in CASES), STORED, SMALL]
+PLANNED = [
+    config_of(method, "planned", max_slowdown=slowdown)
+    for method in METHODS
+    for slowdown in (1, 100)
+]
+COUNTED = [*(config_of(*case) for case in CASES), *PLANNED, STORED, SMALL]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,14 @@ def test_peak_is_what_malloc_gave_out(
 ) -> None:
     ours = above_resident(measured[CASES[index]])
     assert ours == pytest.approx(malloc_peaks[index], rel=0.01)
+
+
+@pytest.mark.parametrize("index", range(len(PLANNED)))
+def test_the_peak_of_a_planned_step_is_what_malloc_gave_out(
+    index: int, malloc_peaks: list[int]
+) -> None:
+    ours = above_resident(measure(network_of(PLANNED[index]), PLANNED[index]))
+    assert ours == pytest.approx(malloc_peaks[len(CASES) + index], rel=0.01)
 
 
 def test_all_that_the_meter_misses_is_a_little_scratch_of_the_kernel_library(

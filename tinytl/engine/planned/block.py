@@ -48,6 +48,7 @@ class Block:
     Args:
         branch: The main branch.
         lite_residual: Beside it, if there is one.
+        name: The dotted name of its module.
         skip: Whether there is a skip connection.
         before: What comes before the block and needs no gradient.
     """
@@ -57,9 +58,11 @@ class Block:
         branch: Branch,
         lite_residual: LiteBranch | None,
         *,
+        name: str,
         skip: bool,
         before: nn.Module | None = None,
     ) -> None:
+        self.name = name
         self.branch = branch
         self.lite_residual = lite_residual
         self.skip = skip
@@ -251,7 +254,8 @@ def blocks_of(network: Network) -> tuple[list[Block], Head]:
             continue
         _check(name, waiting, _PATTERN)
         skip, before = name in network.residual_blocks, None if blocks else network.normalization
-        blocks.append(Block(Branch(waiting), lite_residual, skip=skip, before=before))
+        branch = Branch(waiting)
+        blocks.append(Block(branch, lite_residual, name=name, skip=skip, before=before))
         waiting = []
     _check("what follows the last block", waiting, _PATTERN[:_STAGE])
     return blocks, Head(waiting, network.dropout, network.classifier)

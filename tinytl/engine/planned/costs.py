@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,12 @@ from tinytl.memory.measured import inference_bytes
 
 # Work is counted in products of a main branch's forward pass, about 27 million of which two cores
 # do in a millisecond. In these products, as it was measured: what a backward pass takes over the
-# forward pass of the same branch, what a product of a lite residual module takes, and what a tile,
-# and calls of operators in a forward pass and in a backward pass, cost beside them.
+# forward pass of the same branch, what a product of a lite residual module takes, and what a
+# weight that is made from what is stored, a tile, and calls of operators in a forward pass and in a
+# backward pass, cost beside them.
 _BACKWARD = 1.7
 _LITE = 4
+_WEIGHT = 250
 _TILE = 800_000
 _FORWARD_CALLS, _BACKWARD_CALLS = 10_000_000, 30_000_000
 
@@ -44,6 +47,8 @@ class How:
     Attributes:
         images: At a time.
         tile_bytes: Of the activations that exist at a time.
+        gradients: Of the block's parameters, in a backward pass: `dropped` when they are complete;
+            with a part of the batch `made` by its first images, and `added` to by the others.
         held: Whether weights are held as they are used.
         keeps_lite_residual: See `tinytl.engine.planned.plan.Plan`; a forward pass that keeps
             nothing else does not.
@@ -53,6 +58,7 @@ class How:
     tile_bytes: int
     held: bool
     keeps_lite_residual: bool
+    gradients: Literal["dropped", "made", "added"] = "dropped"
 
 
 class Costs:
@@ -102,8 +108,7 @@ class Costs:
         """Returns the highest sum of a backward pass: its input's gradient, and what it is given.
 
         That is the gradient of its result and what the forward pass kept, but not the input.
-        Gradients of parameters count only if weights are not held, for then they are gone
-        afterwards; weights that are held are not counted.
+        Neither gradients of parameters that are there before nor weights that are held count.
         """
         return self._measured(self._backward_bytes, block, how)
 
@@ -114,13 +119,13 @@ class Costs:
     def forward_work(self, block: int, how: How) -> float:
         """Returns the work of a forward pass."""
         products = how.images * (self.work[block] + self.lite_work[block])
-        return products + self._tiles_work(block, how) + _FORWARD_CALLS
+        return products + self._beside(block, how) + _FORWARD_CALLS
 
     def backward_work(self, block: int, how: How) -> float:
         """Returns the work of a backward pass, which computes what is inside the block again."""
         lite = self.lite_work[block] * (2 if how.keeps_lite_residual else 3)
         products = how.images * (_BACKWARD * self.work[block] + lite)
-        return products + 2 * self._tiles_work(block, how) + _BACKWARD_CALLS
+        return products + 2 * self._beside(block, how) + _BACKWARD_CALLS
 
     def held_bytes(self, block: int) -> int:
         """Returns the bytes that a block's weights take while they are held."""
@@ -130,8 +135,11 @@ class Costs:
         """Returns the bytes of the gradients of a block's parameters."""
         return sum(parameter.nbytes for parameter in self.blocks[block].parameters)
 
-    def _tiles_work(self, block: int, how: How) -> float:
-        return _TILE * how.images * self._inside_bytes[block] / how.tile_bytes
+    def _beside(self, block: int, how: How) -> float:
+        """Returns the work of tiles and of weights that are made for one pass."""
+        tiles = _TILE * how.images * self._inside_bytes[block] / how.tile_bytes
+        weights = 0 if how.held else sum(_WEIGHT * w.numel for w in self.blocks[block].weights)
+        return tiles + weights
 
     def _measured(self, measure: Callable[[int, How], int], block: int, how: How) -> int:
         key = (measure.__name__, *self._likes[block], how)
@@ -160,12 +168,14 @@ class Costs:
                 handed,
                 how.tile_bytes,
                 needs_input=block > self.lowest,
-                complete=(lambda parameters: None) if how.held else drop_gradients,
+                complete=drop_gradients
+                if how.gradients == "dropped"
+                else (lambda parameters: None),
             )
 
         with torch.no_grad(), self._held(block, how):
-            if how.held:
-                run()  # the gradients are there from the first images on
+            if how.gradients == "added":
+                run()
             peak = self._peak(run)
         drop_gradients(self.blocks[block].parameters)
         return peak

@@ -39,11 +39,14 @@ class Plan:
         tile_bytes: Of the activations inside a block that exist at a time.
         keeps_lite_residuals: Whether what the convolutions of lite residual modules make is kept,
             instead of being computed again.
+        holds_weights: Whether weights are kept as they are used while parts are computed for a few
+            images after another, instead of being made from what is stored each time.
     """
 
     parts: tuple[Part | int, ...]
     tile_bytes: int
     keeps_lite_residuals: bool = False
+    holds_weights: bool = True
 
     def __str__(self) -> str:
         """Returns the plan as people read it: neighbouring parts of the same size together."""
@@ -51,7 +54,8 @@ class Plan:
         parts = [(list(run), how) for how, run in runs]
         words = [f"{_range(run)} {how}" for run, how in parts]
         kept = ["lite residuals kept"] if self.keeps_lite_residuals else []
-        return "; ".join([*words, *kept, f"tiles of {self.tile_bytes / 1e6:g} MB"])
+        made = [] if self.holds_weights else ["weights made each time"]
+        return "; ".join([*words, *kept, *made, f"tiles of {self.tile_bytes / 1e6:g} MB"])
 
 
 def _described(part: Part | int) -> str:

@@ -16,7 +16,11 @@ from tinytl.engine.planned.plan import Part, Plan
 from tinytl.engine.planned.prediction import step_bytes, step_work
 from tinytl.errors import ConfigError
 
-_TILES = (250_000, 500_000, 1_000_000, 4_000_000)
+# each tile of a GPU costs launches of kernels, and takes little of its memory
+_TILES = {
+    "cpu": (250_000, 500_000, 1_000_000, 4_000_000),
+    "cuda": (1_000_000, 4_000_000, 16_000_000, 64_000_000),
+}
 _IMAGES = (1, 2, 4)
 _GROUPS = (1, 2, 4)
 
@@ -90,7 +94,13 @@ def considered(costs: Costs, batch: int) -> list[Choice]:
     """Returns all plans that are considered for a batch of so many images, the fastest first."""
     count = len(costs.blocks)
     keeps = (False, True) if any(block.lite_residual for block in costs.blocks) else (False,)
-    plans = [Plan(*how) for how in product(_partitions(count, batch), _TILES, keeps)]
+    plans = [
+        Plan(parts, tile_bytes, kept, held)
+        for parts, tile_bytes, kept in product(
+            _partitions(count, batch), _TILES[costs.device.type], keeps
+        )
+        for held in ((True, False) if _is_repeated(parts[0], batch) else (True,))
+    ]
     work = [step_work(plan, costs, batch) for plan in plans]
     choices = [
         Choice(plan, amount / min(work), partial(step_bytes, plan, costs, batch))
@@ -117,6 +127,10 @@ def _partitions(blocks: int, batch: int) -> Iterator[tuple[Part | int, ...]]:
                 ]
                 rest = (g[0] if size == 1 else Part(g, batch) for g in groups)
                 yield (*first, *rest)
+
+
+def _is_repeated(part: Part | int, batch: int) -> bool:
+    return isinstance(part, Part) and part.images < batch
 
 
 def _over_budget(

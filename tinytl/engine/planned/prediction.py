@@ -1,6 +1,7 @@
 """What a plan will cost, told from its blocks: the same walk as the step's, on numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tinytl.engine.planned.costs import Costs, How
 from tinytl.engine.planned.plan import Part, Plan
@@ -21,8 +22,8 @@ class _Walk:
         self.plan, self.costs, self.batch = plan, costs, batch
 
     def _how(self, images: int, *, keep: bool = True) -> How:
-        keeps = keep and self.plan.keeps_lite_residuals
-        return How(images, self.plan.tile_bytes, images < self.batch, keeps)
+        held = images < self.batch and self.plan.holds_weights
+        return How(images, self.plan.tile_bytes, held, keep and self.plan.keeps_lite_residuals)
 
     def _needed(self, parts: Sequence[Part | int]) -> list[Part | int]:
         """Returns the parts that have a backward pass."""
@@ -114,15 +115,27 @@ class _Bytes(_Walk):
             own = 0 if first else self.costs.shapes[_first(part)].bytes(images)
             last = index == len(needed) - 1
             above = before + own - (given if last else 0)
-            above += sum(map(self._gradients, needed[index:])) if grows else 0
-            peak = max(peak, above + self._backward(part, images))
+            made = (
+                needed[index + isinstance(part, int) :] if grows else []
+            )  # a block's come with it
+            above += sum(map(self._gradients, made))
+            peak = max(peak, above + self._backward(part, images, makes=grows))
             before += own + self._kept(part, images)
         return peak
 
-    def _backward(self, part: Part | int, images: int) -> int:
-        """Returns the peak of a backward pass, what it is given included but for its input."""
+    def _backward(self, part: Part | int, images: int, *, makes: bool = False) -> int:
+        """Returns the peak of a backward pass, what it is given included but for its input.
+
+        Args:
+            part: Or a block.
+            images: At a time.
+            makes: Whether the gradients of a block's parameters come into being, and stay.
+        """
         if isinstance(part, int):
-            return self.costs.backward_bytes(part, self._how(images))
+            how = self._how(images)
+            if images < self.batch:
+                how = replace(how, gradients="made" if makes else "added")
+            return self.costs.backward_bytes(part, how)
         chunks = _chunks(images, part.images)
         result = self._result(part, images)
         owner = images == self.batch and len(chunks) > 1  # of gradients that are added up
@@ -144,7 +157,7 @@ class _Bytes(_Walk):
 
     def _held(self, part: Part, images: int) -> int:
         """Returns the bytes of weights that this part is the outermost one to hold."""
-        if not part.images < images == self.batch:
+        if not (self.plan.holds_weights and part.images < images == self.batch):
             return 0
         return sum(self.costs.held_bytes(block) for block in part.blocks)
 

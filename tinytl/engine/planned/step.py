@@ -12,6 +12,7 @@ from tinytl.backbones import Network
 from tinytl.engine.planned.block import Kept, blocks_of
 from tinytl.engine.planned.plan import Part, Plan
 from tinytl.engine.planned.slabs import joined
+from tinytl.memory.marks import running
 
 
 @dataclass
@@ -83,7 +84,7 @@ class PlannedStep:
     def _forward(self, part: Part | int, input: Tensor) -> Tensor:
         """Returns what a part makes of its input, and keeps nothing."""
         if isinstance(part, int):
-            return self.blocks[part].forward(input, self.plan.tile_bytes, keep=False)[0]
+            return self._block_forward(part, input, keep=False)[0]
         with self._held(part, len(input)):
             outputs = (self._chain(part, images) for images in input.split(part.images))
             return joined(outputs, len(input))
@@ -93,12 +94,16 @@ class PlannedStep:
             hidden = self._forward(child, hidden)
         return hidden
 
+    def _block_forward(self, index: int, input: Tensor, *, keep: bool) -> tuple[Tensor, Kept]:
+        block = self.blocks[index]
+        with running(block.name):
+            return block.forward(input, self.plan.tile_bytes, keep=keep)
+
     def _saving(self, part: Part | int, input: Tensor, saved: list["_Saved"]) -> Tensor:
         """Returns what a part makes of its input, and notes what its backward pass needs."""
         kept = Kept([], [])
         if isinstance(part, int):
-            keep = self.plan.keeps_lite_residuals
-            output, kept = self.blocks[part].forward(input, self.plan.tile_bytes, keep=keep)
+            output, kept = self._block_forward(part, input, keep=self.plan.keeps_lite_residuals)
         else:
             output = self._forward(part, input)
         if _last_block(part) >= self.lowest:
@@ -136,14 +141,16 @@ class PlannedStep:
             batch: See `_backward_chain`.
         """
         if isinstance(part, int):
-            return self.blocks[part].backward(
-                saved.input,
-                saved.kept,
-                grads,
-                self.plan.tile_bytes,
-                needs_input=part > self.lowest,
-                complete=self._update if len(saved.input) == batch else _ignore,
-            )
+            block = self.blocks[part]
+            with running(block.name):
+                return block.backward(
+                    saved.input,
+                    saved.kept,
+                    grads,
+                    self.plan.tile_bytes,
+                    needs_input=part > self.lowest,
+                    complete=self._update if len(saved.input) == batch else _ignore,
+                )
         images = len(saved.input)
         with self._held(part, images):
             grad_input = self._part_backward(part, saved.input, grads, batch)
@@ -178,7 +185,7 @@ class PlannedStep:
         """Keeps weights as they are used where blocks compute so many images in several turns."""
         blocks = [self.blocks[index] for index in part.blocks]
         with ExitStack() as stack:
-            for block in blocks if images > part.images else ():
+            for block in blocks if self.plan.holds_weights and images > part.images else ():
                 if not block.is_held:
                     stack.enter_context(block.held())
             yield

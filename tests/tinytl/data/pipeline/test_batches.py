@@ -135,9 +135,7 @@ def test_closing_leaves_no_thread(look_ahead, threads):
 
 
 @pytest.mark.gpu
-def test_a_gpu_makes_the_same_inputs_but_for_rounding():
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
+def test_a_gpu_makes_the_same_inputs_but_for_rounding(cuda: torch.device) -> None:
     generator = torch.Generator().manual_seed(3)
     transform = training_transform(
         replace(DATASETS["cars"], colour_jitter=None), 16, count=COUNT, generator=generator,
@@ -147,9 +145,9 @@ def test_a_gpu_makes_the_same_inputs_but_for_rounding():
         torch.cat([
             inputs.cpu()
             for inputs, _ in batches(
-                Photos(), range(COUNT), 8, transform, device=torch.device(device), look_ahead=3
+                Photos(), range(COUNT), 8, transform, device=device, look_ahead=3
             )
         ])
-        for device in ("cpu", "cuda")
+        for device in (torch.device("cpu"), cuda)
     ]  # fmt: skip
-    assert (made[0] - made[1]).abs().max() <= 2 / 255 + 1e-6  # one grey level
+    assert (made[0].int() - made[1].int()).abs().max() <= 1  # grey level

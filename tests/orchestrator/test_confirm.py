@@ -14,6 +14,7 @@ from orchestrator.record import Asked, SweepRecord, Told
 from orchestrator.sweep import Site, Sweep
 from orchestrator.trial import TrialRequest
 from tests.sweeps import events, run, spec, states
+from tinytl.errors import ConfigError
 from tinytl.finetune import EpochReport
 
 OBJECTIVES = {"val_accuracy": "max", "peak_bytes": "min"}
@@ -97,6 +98,19 @@ def test_a_scheduler_stops_no_confirming_trial(tmp_path: Path) -> None:
     (member,) = again.snapshot().fronts["digits"]
     assert len(member.confirmations) == 3
     again.record.close()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rule"),
+    [
+        (-1, "greater than or equal to 0"),
+        (101, "less than or equal to 100"),
+        ("3", "valid integer"),
+    ],
+)
+def test_a_number_of_seeds_is_checked(seeds: object, rule: str) -> None:
+    with pytest.raises(ConfigError, match=f"confirm: input should be.*{rule}.*but got {seeds!r}"):
+        spec(confirm=seeds)
 
 
 def member(trial: str, accuracy: float, peak_bytes: int, *confirmations: float) -> Point:

@@ -26,6 +26,7 @@ EVENTS = [
     Asked("digits-0000", "digits", 0, {"method": "last", "learning_rate": 1e-3}, 12345, time=1.5),
     Reported("digits-0000", 1, {"val_accuracy": 0.5}, time=2.5),
     Told("digits-0000", "complete", {"val_accuracy": 0.5}, time=3.5),
+    Asked("digits-0000-seed-1", "digits", 0, {"seed": 1}, confirms="digits-0000", time=3.75),
     Told("ü\n", "failed", {}, 'a "reason"\nwith <lines>', time=4.5),
 ]
 
@@ -35,6 +36,11 @@ def test_events_round_trip_as_one_line(event) -> None:
     line = encode(event)
     assert "\n" not in line
     assert decode(line) == event
+
+
+def test_an_older_record_is_read() -> None:
+    line = '{"kind":"asked","trial":"a-0","study":"a","number":0,"params":{},"time":1.0}'
+    assert decode(line) == Asked("a-0", "a", 0, {}, time=1.0)
 
 
 @pytest.mark.parametrize("line", ["", "3", "{}", '{"kind":"other"}', '{"kind":"told","x":1}', "{"])

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.history import History
-from orchestrator.record import Asked, Event, Reported, State, SweepRecord, Told
+from orchestrator.record import Asked, Event, Record, Reported, State, Told
 from orchestrator.schedule import Halving
-from orchestrator.search import Study
+from orchestrator.search import KnownMemory, Study
+from orchestrator.search.warm_start import earlier_trials
 from orchestrator.snapshot import Snapshot, snapshot
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRequest
@@ -67,27 +68,33 @@ class Sweep:
         spec: The sweep file.
         record: Its open directory; what is in it is replayed.
         site: Where it runs.
+        clock: Returns seconds, by which `limits.hours` is kept.
     """
 
     def __init__(
         self,
         spec: SweepSpec,
-        record: SweepRecord,
+        record: Record,
         site: Site,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.record = record
         self.site = site
         self._subscribers: list[Callable[[], None]] = []
+        self._clock = clock
+        self._predicted_bytes: dict[str, int] = {}
         self._studies = {
-            name: Study(name, spec.space, spec.objectives, spec.search) for name in spec.datasets
+            name: Study(name, spec.space, spec.objectives, spec.search, self._known_memory(name))
+            for name in spec.datasets
         }
         self._scheduler = Halving(spec.objectives) if spec.search.scheduler == "halving" else None
         self._trials: dict[str, _Trial] = {}
         self._exhausted: set[str] = set()
-        self._began = time.monotonic()
+        self._began = clock()
         self._searching = True
         self._history = History(record.since)
+        self._learn_from_earlier()
         for event in record.events():
             self._apply(event, replayed=True)
         self._waiting = [name for name, trial in self._trials.items() if trial.state is None]
@@ -198,14 +205,34 @@ class Sweep:
         waiting = len(self._waiting)
         return snapshot(self.spec, self._history, time.time(), waiting=waiting)
 
+    def _learn_from_earlier(self) -> None:
+        if self.spec.search.warm_start is None:
+            return
+        directory, limits = Path(self.spec.search.warm_start), self.spec.limits.of_metrics()
+        for name, study in self._studies.items():
+            for earlier in earlier_trials(
+                directory, name, self.spec.space, self.spec.objectives, limits
+            ):
+                study.add_earlier(earlier)
+
+    def _known_memory(self, study: str) -> KnownMemory:
+        return KnownMemory(
+            lambda params: self._predict(study, params)[0], self.spec.limits.peak_bytes
+        )
+
     def _predict(self, study: str, params: Mapping[str, object]) -> tuple[int | None, str | None]:
         """Returns the predicted memory of a trial, or why it cannot be built."""
+        key = _key(study, params)
+        if key in self._predicted_bytes:
+            return self._predicted_bytes[key], None
         try:
             config = self.spec.finetune_config(study, params)
             classes, threads = self.site.classes[study], self.spec.search.threads
-            return self.site.predict(config, classes, self.site.device, threads), None
+            predicted_bytes = self.site.predict(config, classes, self.site.device, threads)
         except TinyTLError as error:
             return None, str(error)
+        self._predicted_bytes[key] = predicted_bytes
+        return predicted_bytes, None
 
     def _told_too_big(self, name: str) -> bool:
         trial = self._trials[name]
@@ -240,12 +267,17 @@ class Sweep:
             config = self.spec.finetune_config(event.study, event.params)
             trial = _Trial(event.study, event.number, config, event.predicted_bytes, event.confirms)
             self._trials[event.trial] = trial
+            if event.predicted_bytes is not None:
+                key = _key(event.study, event.params)
+                self._predicted_bytes[key] = event.predicted_bytes
             if replayed and event.confirms is None:
                 self._studies[event.study].replay_ask(event.number, event.params)
             return
         trial = self._trials[event.trial]
         if isinstance(event, Reported):
             trial.epoch, trial.metrics = event.epoch, event.metrics
+            if trial.confirms is None:
+                self._studies[trial.study].report(trial.number, event.epoch, event.metrics)
             scheduler = None if trial.confirms is not None else self._scheduler
             if replayed and scheduler is not None and event.epoch < trial.config.epochs:
                 scheduler.goes_on(trial.study, event.epoch, event.metrics)
@@ -295,8 +327,12 @@ class Sweep:
 
     def _ending(self) -> bool:
         hours = self.spec.limits.hours
-        out_of_time = hours is not None and time.monotonic() - self._began > hours * 3600
+        out_of_time = hours is not None and self._clock() - self._began > hours * 3600
         return out_of_time or self.stopping
+
+
+def _key(study: str, params: Mapping[str, object]) -> str:
+    return f"{study}/{sorted(params.items())}"
 
 
 def _too_big(how: str, peak_bytes: float, limit: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.spec.rules import FROZEN, MODULES, PLANNED, SECTIONS, TRAIN_KEYS
-from orchestrator.spec.settings import METRICS, SearchSettings
+from orchestrator.spec.settings import MEMORY_AWARE_OBJECTIVES, METRICS, SearchSettings
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import find_backbone
 from tinytl.config import FinetuneConfig
@@ -59,6 +59,7 @@ def problems_across(draft: Draft) -> list[str]:
         _resolutions,
         _last_convolution,
         _search,
+        _memory_aware,
         _accuracy,
     )
     return list(chain.from_iterable(check(draft) for check in checks))
@@ -187,6 +188,16 @@ def _search(draft: Draft) -> Iterator[str]:
                 f"params.{parameter.name}: sampler grid needs finitely many values, but got the "
                 f"range (low={domain.low}, high={domain.high}); give a list or a step"
             )
+
+
+def _memory_aware(draft: Draft) -> Iterator[str]:
+    search: SearchSettings | None = draft.sections.get("search")
+    objectives = draft.sections.get("objectives", MEMORY_AWARE_OBJECTIVES)
+    if search and search.sampler == "memory_aware" and objectives != MEMORY_AWARE_OBJECTIVES:
+        yield (
+            f"search.sampler: memory_aware searches {' against '.join(MEMORY_AWARE_OBJECTIVES)}, "
+            f"but the objectives are {', '.join(objectives)}; choose nsga2 or another sampler"
+        )
 
 
 def _accuracy(draft: Draft) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The sections of a sweep file that are not about parameters."""
 
 import shlex
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -9,7 +10,10 @@ from pydantic_core import PydanticCustomError
 from tinytl.sizes import parse_bytes
 
 Mode = Literal["max", "min"]
-Sampler = Literal["nsga2", "tpe", "gp", "random", "grid"]
+Sampler = Literal["memory_aware", "nsga2", "nsga3", "tpe", "gp", "qmc", "random", "grid"]
+Scheduler = Literal["none", "halving"]
+SAMPLERS: tuple[str, ...] = get_args(Sampler)
+SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 
 METRICS: dict[str, Mode] = {
     "val_accuracy": "max",
@@ -19,6 +23,7 @@ METRICS: dict[str, Mode] = {
     "modeled_bytes": "min",
     "step_seconds": "min",
 }
+MEMORY_AWARE_OBJECTIVES: dict[str, Mode] = {"val_accuracy": "max", "peak_bytes": "min"}
 
 
 class Section(BaseModel):
@@ -31,10 +36,13 @@ class SearchSettings(Section):
     """How a study searches.
 
     Attributes:
-        sampler: Who suggests parameters; `grid` runs every possible trial.
+        sampler: Who suggests parameters; `grid` runs every possible trial. Where none is named it
+            is `memory_aware` for accuracy against peak memory, and `nsga2` otherwise.
         trials: How many trials each study runs; None runs all of a grid.
         seeds: With how many seeds a grid trains each configuration: seed, seed + 1, ...
         seed: Seeds the sampler and the training.
+        warm_start: Directory of an earlier sweep, from whose trials the sampler learns; they are
+            none of this sweep's.
         scheduler: Who stops trials early.
         workers: How many trials run at once; None runs as many as there are processors for.
         threads: Processors of each trial. A kernel's scratch memory grows with them, so they are
@@ -45,9 +53,16 @@ class SearchSettings(Section):
     trials: Annotated[int, Field(ge=1)] | None = None
     seeds: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    scheduler: Literal["none", "halving"] = "none"
+    warm_start: Annotated[str, Field(min_length=1)] | None = None
+    scheduler: Scheduler = "none"
     workers: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+
+    def with_sampler(self, objectives: Mapping[str, Mode]) -> Self:
+        """Returns the settings with the sampler for these objectives, unless one was named."""
+        if "sampler" in self.model_fields_set or dict(objectives) != MEMORY_AWARE_OBJECTIVES:
+            return self
+        return self.model_copy(update={"sampler": "memory_aware"})
 
 
 class Limits(Section):

@@ -87,6 +87,15 @@ class Range:
 
 
 Domain = Fixed | Choice | Range
+
+
+def _holds(domain: Domain, value: Any) -> bool:
+    values = domain.values()
+    if values is None and isinstance(domain, Range):
+        return isinstance(value, int | float) and domain.low <= value <= domain.high
+    return value in (values or ())
+
+
 Condition = Callable[[Mapping[str, Any]], bool]
 
 # what conditions read, and so is asked for first
@@ -175,6 +184,19 @@ class SearchSpace:
     def sample(self, rng: random.Random) -> dict[str, Any]:
         """Returns the flat parameters of a random trial."""
         return self.walk(lambda name, domain: domain.sample(rng))
+
+    def contains(self, params: Mapping[str, Any]) -> bool:
+        """Returns whether a trial may have these flat parameters, and no others."""
+
+        def pick(name: str, domain: Domain) -> Any:
+            if not _holds(domain, params[name]):
+                raise KeyError(name)
+            return params[name]
+
+        try:
+            return self.walk(pick) == params
+        except KeyError:  # it is missing, or has no value of its domain
+            return False
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """Yields the parameters of every possible trial once; the last parameter varies fastest.

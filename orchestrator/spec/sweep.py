@@ -82,6 +82,9 @@ class SweepSpec(Section):
             rule = Annotated[(field.annotation, *field.metadata)] if field.metadata else None
             with collecting(problems):
                 draft.sections[key] = _validated(rule or field.annotation, raw[key], key)
+        if "search" in draft.sections and "objectives" in draft.sections:
+            search: SearchSettings = draft.sections["search"]
+            draft.sections["search"] = search.with_sampler(draft.sections["objectives"])
         if "params" in draft.sections:
             draft.space, found = parse_space(draft.sections["params"])
             problems += found

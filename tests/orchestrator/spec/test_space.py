@@ -132,3 +132,29 @@ def test_domain_by_name():
     assert space.domain("batch_size") == Choice((4, 8))
     assert space.domain("resolution") is None
     assert [p.name for p in space.searched][:3] == ["backbone", "method", "batch_size"]
+
+
+@pytest.mark.parametrize(("space", "size"), SPACES)
+def test_contains_what_it_draws_and_nothing_else(space, size):
+    for params in space.grid():
+        assert space.contains(params)
+        assert not space.contains({**params, "batch_size": 1000})
+        assert not space.contains({**params, "another": 1})
+        for name in params:
+            assert not space.contains({n: v for n, v in params.items() if n != name})
+
+
+@pytest.mark.parametrize(
+    ("domain", "inside", "outside"),
+    [
+        (Range(1e-4, 1e-2, log=True), [1e-4, 3e-3, 1e-2], [1e-5, 0.1, "a", None]),
+        (Range(2, 8, step=2), [2, 8], [3, 10]),
+        (Range(0.1, 0.3, step=0.1), [0.1, 0.2, 0.3], [0.15]),
+        (Choice((None, 0.5)), [None, 0.5], [0.6]),
+        (Fixed(3), [3], [4]),
+    ],
+)
+def test_contains_the_values_of_its_domains(domain, inside, outside):
+    space = SearchSpace((Parameter("value", domain),))
+    assert all(space.contains({"value": value}) for value in inside)
+    assert not any(space.contains({"value": value}) for value in outside)

@@ -1,4 +1,4 @@
-"""One Optuna study per dataset behind ask and tell.
+"""One study per dataset behind ask and tell.
 
 Optuna sees every parameter in every trial, also where the trial does not have it (a width for a
 method without modules): its samplers combine and model only what all trials have in common, and
@@ -10,26 +10,24 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 import torch
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from orchestrator.record import State
+from orchestrator.search.distributions import decoded, distribution, encoded
+from orchestrator.search.memory_aware import KnownMemory, MemoryAware
+from orchestrator.search.samplers import SAMPLERS
+from orchestrator.search.warm_start import Earlier
 from orchestrator.spec.settings import Mode, SearchSettings
-from orchestrator.spec.space import Domain, Range, SearchSpace
+from orchestrator.spec.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -40,53 +38,6 @@ _DIRECTIONS: dict[Mode, StudyDirection] = {
 
 # a space of at most so many trials is listed to find one that was not asked for yet
 LISTED = 100_000
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """A way to suggest parameters.
-
-    Attributes:
-        make: Builds it from a seed and the number of trials of the whole search.
-        attempts: How often it is asked before a suggestion that repeats an earlier one is replaced
-            by one of the study's own; 0 where the study walks through the grid.
-        learns_from_repeats: Whether telling it the outcome of a repeated suggestion once more
-            moves it on. A genetic sampler's population would fill with copies.
-        counts_generations: Whether it notes a trial's generation while it suggests parameters, and
-            so must also be asked where they are given.
-    """
-
-    make: Callable[[int, int], BaseSampler]
-    attempts: int = 10
-    learns_from_repeats: bool = False
-    counts_generations: bool = False
-
-
-def _nsga2(seed: int, trials: int) -> BaseSampler:
-    # small enough for eight generations: Optuna's 50 would only draw at random in a short search
-    return NSGAIISampler(population_size=min(max(trials // 4, 12), 50), seed=seed)
-
-
-def _tpe(seed: int, trials: int) -> BaseSampler:
-    startup = min(max(trials // 4, 10), 50)
-    return TPESampler(n_startup_trials=startup, multivariate=True, seed=seed)
-
-
-def _gp(seed: int, trials: int) -> BaseSampler:
-    return GPSampler(n_startup_trials=10, seed=seed)
-
-
-def _random(seed: int, trials: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-SAMPLERS: dict[str, Sampler] = {
-    "nsga2": Sampler(_nsga2, counts_generations=True),
-    "tpe": Sampler(_tpe, learns_from_repeats=True),
-    "gp": Sampler(_gp, attempts=3, learns_from_repeats=True),
-    "random": Sampler(_random),
-    "grid": Sampler(_random, attempts=0),
-}
 
 
 @dataclass(frozen=True)
@@ -108,6 +59,10 @@ class Study:
         space: What a trial's parameters may be.
         objectives: Metrics, and whether more or less of each is better.
         search: Sampler, seed and number of trials.
+        memory: What is known of a trial's memory; sampler memory_aware asks for it.
+
+    Raises:
+        ValueError: If the sampler asks for `memory`, and there is none.
     """
 
     def __init__(
@@ -116,13 +71,14 @@ class Study:
         space: SearchSpace,
         objectives: Mapping[str, Mode],
         search: SearchSettings,
+        memory: KnownMemory | None = None,
     ) -> None:
         self.name = name
         self.space = space
         self.objectives = dict(objectives)
         self._settings = search
         self._kind = SAMPLERS[search.sampler]
-        self._distributions = {p.name: _distribution(p.domain) for p in space.searched}
+        self._distributions = {p.name: distribution(p.domain) for p in space.searched}
         self._trials: dict[int, optuna.Trial] = {}
         self._numbers: dict[str, int] = {}
         self._outcomes: dict[int, _Outcome] = {}
@@ -132,6 +88,11 @@ class Study:
         )
         self._replayed = False
         self._candidates = self._walk_all()
+        self._memory_aware: MemoryAware | None = None
+        if search.sampler == "memory_aware":
+            if memory is None:
+                raise ValueError("sampler memory_aware must know the memory of a trial")
+            self._memory_aware = MemoryAware(space, memory, search.seed)
 
     def ask(self) -> tuple[int, dict[str, Any]] | None:
         """Returns the number and the flat parameters of a new trial, which no earlier one had.
@@ -141,6 +102,10 @@ class Study:
         if self._replayed:  # the old seed would draw once more what the replayed trials had
             self._study.sampler = self._make_sampler()
             self._replayed = False
+        if self._memory_aware is not None:
+            suggested = self._memory_aware.suggest(self._is_new)
+            if suggested is not None:
+                return self._register(self._given(suggested), suggested), suggested
         for _ in range(self._kind.attempts):
             with _one_thread():
                 trial = self._study.ask(self._distributions)
@@ -150,7 +115,7 @@ class Study:
                 return self._register(trial, params), params
             self._repeat(trial, number)
         for params in self._candidates:
-            if _key(params) not in self._numbers:
+            if self._is_new(params):
                 return self._register(self._given(params), params), params
         return None
 
@@ -186,6 +151,27 @@ class Study:
         outcome = self._outcome(state, values, violation)
         self._tell(self._trials[number], outcome)
         self._outcomes[number] = outcome
+        if self._memory_aware is not None:
+            self._memory_aware.told(number, state, values)
+
+    def report(self, number: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Tells how far a running trial is after an epoch."""
+        if self._memory_aware is not None:
+            self._memory_aware.reported(number, epoch, values)
+
+    def add_earlier(self, earlier: Earlier) -> None:
+        """Learns from a trial of an earlier sweep, which is none of this study's.
+
+        The study may suggest it again: its front is made of its own trials.
+        """
+        state: State = "infeasible" if earlier.violation > 0 else "complete"
+        outcome = self._outcome(state, earlier.values, earlier.violation)
+        self._tell(self._given(earlier.params), outcome)
+        if self._memory_aware is not None and state == "complete":
+            self._memory_aware.add_earlier(earlier.params, earlier.values)
+
+    def _is_new(self, params: Mapping[str, Any]) -> bool:
+        return _key(params) not in self._numbers
 
     def _outcome(self, state: State, values: Mapping[str, float], violation: float) -> _Outcome:
         if state == "stopped":
@@ -223,7 +209,7 @@ class Study:
 
     def _params(self, trial: optuna.Trial) -> dict[str, Any]:
         """Returns what an Optuna trial means: the flat parameters that the trial has."""
-        return self.space.walk(lambda name, domain: _decoded(domain, trial.params[name]))
+        return self.space.walk(lambda name, domain: decoded(domain, trial.params[name]))
 
     def _repeat(self, trial: optuna.Trial, number: int) -> None:
         """Ends a suggestion that is the same as an earlier trial."""
@@ -234,6 +220,8 @@ class Study:
         number = len(self._trials)
         self._trials[number] = trial
         self._numbers[_key(params)] = number
+        if self._memory_aware is not None:
+            self._memory_aware.asked(params)
         return number
 
     def _given(self, params: Mapping[str, Any]) -> optuna.Trial:
@@ -241,7 +229,7 @@ class Study:
         rng = random.Random(len(self._trials))  # noqa: S311  (for what the trial does not have)
         self._study.enqueue_trial(
             {
-                p.name: _encoded(
+                p.name: encoded(
                     p.domain, params[p.name] if p.name in params else p.domain.sample(rng)
                 )
                 for p in self.space.searched
@@ -284,37 +272,3 @@ def _one_thread() -> Iterator[None]:
 
 def _key(params: Mapping[str, Any]) -> str:
     return json.dumps(params, sort_keys=True)
-
-
-def _ordered(domain: Domain) -> list[Any] | None:
-    """Returns the numbers of a choice, or of a range with a step, from the smallest."""
-    values = domain.values()
-    if values is None or (isinstance(domain, Range) and (domain.whole or domain.log)):
-        return None
-    return sorted(values) if all(isinstance(value, int | float) for value in values) else None
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    """Returns what Optuna draws from; for numbers to choose from the place of the number.
-
-    So samplers know which choices are neighbours.
-    """
-    ordered = _ordered(domain)
-    if ordered is not None:
-        return IntDistribution(0, len(ordered) - 1)
-    if not isinstance(domain, Range):
-        return CategoricalDistribution(domain.values())
-    if not domain.whole:
-        return FloatDistribution(domain.low, domain.high, log=domain.log)
-    low, high, step = int(domain.low), int(domain.high), int(domain.step or 1)
-    return IntDistribution(low, high - (high - low) % step, log=domain.log, step=step)
-
-
-def _encoded(domain: Domain, value: Any) -> Any:
-    ordered = _ordered(domain)
-    return value if ordered is None else ordered.index(value)
-
-
-def _decoded(domain: Domain, value: Any) -> Any:
-    ordered = _ordered(domain)
-    return value if ordered is None else ordered[value]

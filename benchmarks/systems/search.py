@@ -1,0 +1,172 @@
+"""Which sampler finds the front with the fewest trials, on a recorded table, over many seeds.
+
+    python -m benchmarks.systems.search [--seeds N] [--trials N] [--json FILE] [--png FILE]
+    python -m benchmarks.systems.search --record DIR
+
+The first simulates: every trial goes as it did when the table was recorded, or as a model expects
+that was fitted to the table; its cross-validated error is printed. All samplers are told the same,
+also what breaks the limit of memory. The second runs the 1,000 random trials anew, half an hour on
+one core, goes on where it was interrupted, and writes the table.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.systems.report import finish
+from benchmarks.systems.report import show as show_table
+from orchestrator.backends import local
+from orchestrator.record import SWEEP_FILE, SweepRecord
+from orchestrator.resources import predicted_peak_bytes
+from orchestrator.simulation.compare import Contender, compare
+from orchestrator.simulation.oracle import Oracle
+from orchestrator.simulation.report import numbers, picture, show, standard_error, target
+from orchestrator.simulation.tables import read_table, write_table
+from orchestrator.spec import load_spec
+from orchestrator.sweep import Site, Sweep
+from tinytl.builtin import build_weights
+from tinytl.data import load_splits
+from tinytl.storage import write_atomically
+
+TABLES = Path(__file__).parent / "tables"
+STUDY = "digits"
+LIMIT = "5MB"  # two fifths of the recorded trials need more
+DEFAULT = "memory_aware"
+PEERS = ("nsga2", "tpe", "gp", "random")
+
+
+def record(directory: Path) -> dict[str, Any]:
+    """Runs the table's trials, those that the directory lacks, writes it and says how many."""
+    spec = load_spec(str(TABLES / f"{STUDY}.yaml"))
+    build_weights()
+    (validation,) = spec.values("validation")
+    site = Site(
+        data=None,
+        weights=None,
+        device="cpu",
+        classes={STUDY: len(load_splits(STUDY, None, validation=validation).classes)},
+        predict=predicted_peak_bytes,
+    )
+    begun = (directory / SWEEP_FILE).exists()
+    events = (
+        SweepRecord.resume(directory)
+        if begun
+        else SweepRecord.create(directory, spec.resolved_yaml())
+    )
+    local.run(Sweep(spec, events, site))
+    events.close()
+    rows = read_table(directory)
+    write_table(TABLES / f"{STUDY}.jsonl", rows)
+    return {"rows": len(rows)}
+
+
+def measure(
+    seeds: int, trials: int, samplers: Sequence[str]
+) -> tuple[list[Contender], dict[str, Any]]:
+    """Returns how each sampler did, and the default with halving; and that as results."""
+    spec = load_spec(str(TABLES / f"{STUDY}.yaml"), [f"limits.peak_bytes={LIMIT}"], trials=trials)
+    oracle = Oracle(spec, STUDY, read_table(TABLES / f"{STUDY}.jsonl"))
+    print(oracle.describe(), flush=True)
+    oracles = {STUDY: oracle}
+    plain = compare(spec, oracles, samplers, ["none"], seeds=seeds, workers=1)
+    halved = compare(spec, oracles, [DEFAULT], ["halving"], seeds=seeds, workers=1)
+    results = {
+        "limit": LIMIT,
+        "trials": trials,
+        "seeds": seeds,
+        "model_errors": oracle.errors,
+        "claims": claims(plain, halved[0]),
+        "contenders": numbers([*plain, *halved]),
+    }
+    return [*plain, *halved], results
+
+
+def claims(plain: Sequence[Contender], halved: Contender) -> list[dict[str, Any]]:
+    """Returns what is claimed of the default sampler, what was found, and whether it holds."""
+    by_name = {contender.sampler: contender for contender in plain}
+    ours = by_name[DEFAULT]
+    found = []
+    if "random" in by_name:
+        goal = target(plain)
+        own, other = ours.trials_to(goal), by_name["random"].trials_to(goal)
+        share = None if own is None else own / (other or len(ours.traces[0].hypervolume))
+        found.append(
+            {
+                "claim": "95 % of the final hypervolume in at most 60 % of random's trials",
+                "found": "not reached"
+                if share is None
+                else f"{share:.0%}" + (" (random: not reached)" if other is None else ""),
+                "holds": share is not None and share <= 0.6,
+            }
+        )
+    for name, peer in by_name.items():
+        if peer is ours:
+            continue
+        difference = float(ours.final.mean() - peer.final.mean())
+        error = float(np.hypot(standard_error(ours.final), standard_error(peer.final)))
+        found.append(
+            {
+                "claim": f"at least as good as {name}, within one standard error",
+                "found": f"{difference:+.3g} ± {error:.2g}",
+                "holds": difference >= -error,
+            }
+        )
+    volumes = float(halved.final.mean() / ours.final.mean())
+    epochs = float(halved.epochs.mean() / ours.epochs.mean())
+    found.append(
+        {
+            "claim": "halving: hypervolume within 1 % at no more than half of the epochs",
+            "found": f"{volumes:.1%} at {epochs:.0%}",
+            "holds": volumes >= 0.99 and epochs <= 0.5,
+        }
+    )
+    return found
+
+
+def print_recorded(results: dict[str, Any]) -> None:
+    """Prints how many rows the table has."""
+    print(f"{results['rows']} rows")
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Prints the claims."""
+    rows = [[c["claim"], c["found"], "yes" if c["holds"] else "NO"] for c in results["claims"]]
+    show_table(
+        f"{results['seeds']} seeds, {results['trials']} trials", ["", "found", "holds"], rows
+    )
+
+
+def main() -> int:
+    """Records, or simulates, prints a table, and writes JSON and PNG where they were asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.systems.search", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--record", type=Path, metavar="DIR", help="run the table's trials there")
+    parser.add_argument("--seeds", type=int, default=20, help="sweeps of each [20]")
+    parser.add_argument("--trials", type=int, default=200, help="trials of each sweep [200]")
+    parser.add_argument("--peers", default=",".join(PEERS), help=f"samplers [{','.join(PEERS)}]")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--png", type=Path, help="file for the picture")
+    given = parser.parse_args()
+    if given.record is not None:
+        return finish(lambda: record(given.record), print_recorded, None)
+
+    def measured() -> dict[str, Any]:
+        samplers = [DEFAULT, *given.peers.split(",")]
+        found, results = measure(given.seeds, given.trials, samplers)
+        show(Console(), STUDY, found)
+        if given.png is not None:
+            title = f"Built-in task, {given.trials} trials, mean of {given.seeds} seeds"
+            write_atomically(given.png, picture(found, title))
+        return results
+
+    return finish(measured, print_results, given.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Recorded trials: what a simulation replays."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.record import SWEEP_FILE, Asked, Event, Reported, State, Told, read_events
+from tinytl.errors import ConfigError
+from tinytl.storage import write_atomically
+
+SUFFIX = ".jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial that has ended.
+
+    Attributes:
+        study: The dataset.
+        params: Flat parameters.
+        state: How it ended.
+        peak_bytes: Measured, or predicted where it was not run; None where neither is known.
+        accuracy: `val_accuracy` after each epoch.
+        seconds: How long each epoch trained; evaluation is not in it.
+    """
+
+    study: str
+    params: dict[str, Any]
+    state: State
+    peak_bytes: int | None
+    accuracy: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+
+def read_table(path: Path) -> list[Row]:
+    """Reads the directory of a sweep, or a table that `write_table` wrote.
+
+    Raises:
+        ConfigError: If it is neither.
+        StorageError: If the sweep's record is damaged.
+    """
+    if (path / SWEEP_FILE).exists():
+        return rows_of(event for event, _ in read_events(path))
+    if not path.is_file():
+        raise ConfigError(
+            f"--from: must be the directory of a sweep or a table ({SUFFIX}), but got {path}"
+        )
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            values = json.loads(line)
+            values |= {name: tuple(values[name]) for name in ("accuracy", "seconds")}
+            rows.append(Row(**values))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(
+                f"--from: {path}, line {number} is no row of a table ({error}); write the table "
+                "anew, or give a sweep's directory"
+            ) from None
+    return rows
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Writes a row a line, as JSON.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    write_atomically(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+
+
+def rows_of(events: Iterable[Event]) -> list[Row]:
+    """Returns a row for each trial that has ended, in the order in which they were told."""
+    asked: dict[str, Asked] = {}
+    reports: dict[str, list[Reported]] = {}
+    rows = []
+    for event in events:
+        if isinstance(event, Asked):
+            asked[event.trial], reports[event.trial] = event, []
+        elif isinstance(event, Reported):
+            reports[event.trial].append(event)
+        else:
+            rows.append(_row(asked[event.trial], reports[event.trial], event))
+    return rows
+
+
+def _row(asked: Asked, reports: Sequence[Reported], told: Told) -> Row:
+    peak_bytes = told.metrics.get("peak_bytes", asked.predicted_bytes)
+    useful = [report for report in reports if "val_accuracy" in report.metrics]
+    return Row(
+        study=asked.study,
+        params=asked.params,
+        state=told.state,
+        peak_bytes=None if peak_bytes is None else int(peak_bytes),
+        accuracy=tuple(round(report.metrics["val_accuracy"], 6) for report in useful),
+        seconds=tuple(round(report.metrics["epoch_seconds"], 4) for report in useful),
+    )

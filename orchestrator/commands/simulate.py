@@ -33,7 +33,7 @@ def simulate(
     workers: Annotated[int, typer.Option(help="Trials that run at once.", min=1)] = 1,
     trials: Annotated[int | None, typer.Option(help="Trials of each dataset.", min=1)] = None,
     out: Annotated[
-        Path | None, typer.Option(help="For DATASET.json and .png [runs/NAME-simulated].")
+        Path | None, typer.Option(help="For DATASET.json and .png; else runs/NAME-simulated.")
     ] = None,
 ) -> None:
     """Replay finished trials as if they were searched by other samplers, in virtual time.

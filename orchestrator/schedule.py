@@ -7,26 +7,29 @@ from dataclasses import dataclass, field
 import moocore
 import numpy as np
 
-from orchestrator.spec.settings import Mode
-
-GRACE_EPOCHS = 1
-REDUCTION = 2
+from orchestrator.spec.settings import HalvingSettings, Mode
 
 
 @dataclass
 class Halving:
     """Asynchronous successive halving on non-dominated rank.
 
-    A trial that reaches a rung (epoch 1, 2, 4, ...) goes on if its rank is within the better half
-    of the trials of its study that have reached that rung so far. Rank is the number of the front
-    it stands on when the fronts are peeled off one by one, so that a trial at the memory-cheap end
-    is not stopped for being less accurate.
+    Rungs are the epochs `grace_epochs`, `grace_epochs * reduction`, ... A trial that reaches one
+    goes on if it is among the best of the trials of its study that have reached it so far: one in
+    `reduction`. Rank comes first, the number of the front on which a trial stands when the fronts
+    are peeled off one by one; then, on the same front, crowding distance, so that of many trials
+    that are alike fewer go on than of those that stand apart.
+
+    The ends of the first front always go on: nobody is less accurate than the cheapest trial for
+    the same memory, however little it has learned.
 
     Attributes:
         objectives: Metrics, and whether more or less of each is better.
+        settings: Where rungs are, and how many go on.
     """
 
     objectives: Mapping[str, Mode]
+    settings: HalvingSettings = field(default_factory=HalvingSettings)
     _rungs: dict[tuple[str, int], list[list[float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -39,19 +42,41 @@ class Halving:
             epoch: Counted from 1.
             metrics: Must hold every objective.
         """
-        if not _is_rung(epoch):
+        if not self._is_rung(epoch):
             return True
         rung = self._rungs[study, epoch]
-        rung.append([metrics[name] for name in self.objectives])
-        ranks = moocore.pareto_rank(
-            np.array(rung), maximise=[mode == "max" for mode in self.objectives.values()]
+        rung.append(
+            [-metrics[n] if mode == "max" else metrics[n] for n, mode in self.objectives.items()]
         )
-        better = int((ranks < ranks[-1]).sum())
-        return bool(ranks[-1] == ranks.min()) or better < len(rung) / REDUCTION
+        values = np.array(rung)  # all to be minimized, this trial's last
+        ranks = moocore.pareto_rank(values)
+        distances = crowding_distances(values[ranks == ranks[-1]])
+        if ranks[-1] == ranks.min() and np.isinf(distances[-1]):
+            return True
+        better = (ranks < ranks[-1]).sum() + (distances > distances[-1]).sum()
+        return bool(better < len(rung) / self.settings.reduction)
+
+    def _is_rung(self, epoch: int) -> bool:
+        rung = self.settings.grace_epochs
+        while rung < epoch:
+            rung *= self.settings.reduction
+        return rung == epoch
 
 
-def _is_rung(epoch: int) -> bool:
-    rung = GRACE_EPOCHS
-    while rung < epoch:
-        rung *= REDUCTION
-    return rung == epoch
+def crowding_distances(front: np.ndarray) -> np.ndarray:
+    """Returns how much room each point of a front has, as NSGA-II does.
+
+    It is the distance of its two neighbours, as a share of the front's extent, added up over the
+    objectives. The best in an objective is an end of the front, with infinite distance; of points
+    that are the same, the first is the end.
+
+    Args:
+        front: A row for each point; all columns are to be minimized.
+    """
+    distances = np.zeros(len(front))
+    for column in front.T:
+        order = np.argsort(column, kind="stable")
+        ends = np.pad(column[order], 1, "edge")
+        distances[order] += (ends[2:] - ends[:-2]) / (np.ptp(column) or 1.0)
+        distances[order[0]] = np.inf
+    return distances

@@ -58,6 +58,7 @@ class _Trial:
     confirms: str | None
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    goes_on: bool = True
     state: State | None = None
 
 
@@ -88,7 +89,8 @@ class Sweep:
             name: Study(name, spec.space, spec.objectives, spec.search, self._known_memory(name))
             for name in spec.datasets
         }
-        self._scheduler = Halving(spec.objectives) if spec.search.scheduler == "halving" else None
+        halving = spec.search.scheduler == "halving"
+        self._scheduler = Halving(spec.objectives, spec.search.halving) if halving else None
         self._trials: dict[str, _Trial] = {}
         self._exhausted: set[str] = set()
         self._began = clock()
@@ -153,17 +155,14 @@ class Sweep:
         trial = self._trials[name]
         if trial.state is not None:
             return False
-        is_new = report.epoch > trial.epoch  # a resumed trial reports its checkpoint once more
-        if is_new:
+        if report.epoch > trial.epoch:  # a resumed trial reports its checkpoint once more
             self._add(Reported(name, report.epoch, report.metrics))
         if report.epoch == trial.config.epochs:
             self._finish(name)
             return False
         if self.stopping:
             return False
-        if not is_new or self._scheduler is None or trial.confirms is not None:
-            return True
-        if self._scheduler.goes_on(trial.study, report.epoch, trial.metrics):
+        if trial.goes_on:
             return True
         reason = f"stopped by the scheduler after epoch {report.epoch} of {trial.config.epochs}"
         self._add(Told(name, "stopped", trial.metrics, reason))
@@ -276,11 +275,11 @@ class Sweep:
         trial = self._trials[event.trial]
         if isinstance(event, Reported):
             trial.epoch, trial.metrics = event.epoch, event.metrics
-            if trial.confirms is None:
-                self._studies[trial.study].report(trial.number, event.epoch, event.metrics)
-            scheduler = None if trial.confirms is not None else self._scheduler
-            if replayed and scheduler is not None and event.epoch < trial.config.epochs:
-                scheduler.goes_on(trial.study, event.epoch, event.metrics)
+            if trial.confirms is not None:  # neither study nor scheduler sees it
+                return
+            self._studies[trial.study].report(trial.number, event.epoch, event.metrics)
+            if self._scheduler is not None and event.epoch < trial.config.epochs:
+                trial.goes_on = self._scheduler.goes_on(trial.study, event.epoch, event.metrics)
         else:
             trial.state = event.state
             if trial.confirms is not None:  # the study searches, and learns nothing from it

@@ -142,7 +142,10 @@ def with_search(spec: SweepSpec, **settings: Any) -> SweepSpec:
         ConfigError: If it is not valid with them.
     """
     raw = spec.model_dump()
-    return SweepSpec.parse({**raw, "search": {**raw["search"], **settings}})
+    search = {**raw["search"], **settings}
+    if search["scheduler"] == "none":
+        del search["halving"]
+    return SweepSpec.parse({**raw, "search": search})
 
 
 def simulate(spec: SweepSpec, oracles: Mapping[str, Oracle], workers: int) -> list[Event]:

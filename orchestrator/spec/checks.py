@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.spec.rules import FROZEN, MODULES, PLANNED, SECTIONS, TRAIN_KEYS
-from orchestrator.spec.settings import MEMORY_AWARE_OBJECTIVES, METRICS, SearchSettings
+from orchestrator.spec.settings import (
+    MEMORY_AWARE_OBJECTIVES,
+    METRICS,
+    HalvingSettings,
+    SearchSettings,
+)
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import find_backbone
 from tinytl.config import FinetuneConfig
@@ -60,6 +65,7 @@ def problems_across(draft: Draft) -> list[str]:
         _last_convolution,
         _search,
         _memory_aware,
+        _scheduler,
         _accuracy,
     )
     return list(chain.from_iterable(check(draft) for check in checks))
@@ -197,6 +203,30 @@ def _memory_aware(draft: Draft) -> Iterator[str]:
         yield (
             f"search.sampler: memory_aware searches {' against '.join(MEMORY_AWARE_OBJECTIVES)}, "
             f"but the objectives are {', '.join(objectives)}; choose nsga2 or another sampler"
+        )
+
+
+def _scheduler(draft: Draft) -> Iterator[str]:
+    search: SearchSettings | None = draft.sections.get("search")
+    if search is None:
+        return
+    if search.scheduler == "none":
+        if search.halving != HalvingSettings():
+            yield (
+                "search.halving: belongs to scheduler halving, but the scheduler is none; add "
+                "scheduler: halving, or remove it"
+            )
+        return
+    if "test_accuracy" in draft.sections.get("objectives", {}):
+        yield (
+            "search.scheduler: must be none with the objective test_accuracy, but got "
+            f"{search.scheduler}: it is known after the last epoch, when nothing can be stopped"
+        )
+    epochs = draft.values("epochs") or [FinetuneConfig.model_fields["epochs"].default]
+    if search.halving.grace_epochs >= max(epochs):
+        yield (
+            f"search.halving.grace_epochs: must be less than the {max(epochs)} epochs of a trial, "
+            f"but got {search.halving.grace_epochs}: nothing would ever be stopped"
         )
 
 

@@ -32,6 +32,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class HalvingSettings(Section):
+    """When scheduler `halving` stops trials.
+
+    Attributes:
+        grace_epochs: Before the end of this epoch no trial is stopped.
+        reduction: One trial in so many goes on, and rungs are so many times further apart each.
+    """
+
+    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    reduction: Annotated[int, Field(ge=2, le=10)] = 2
+
+
 class SearchSettings(Section):
     """How a study searches.
 
@@ -44,6 +56,7 @@ class SearchSettings(Section):
         warm_start: Directory of an earlier sweep, from whose trials the sampler learns; they are
             none of this sweep's.
         scheduler: Who stops trials early.
+        halving: How scheduler `halving` does.
         workers: How many trials run at once; None runs as many as there are processors for.
         threads: Processors of each trial. A kernel's scratch memory grows with them, so they are
             the same for all trials of a front.
@@ -55,6 +68,7 @@ class SearchSettings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     warm_start: Annotated[str, Field(min_length=1)] | None = None
     scheduler: Scheduler = "none"
+    halving: HalvingSettings = HalvingSettings()
     workers: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
 

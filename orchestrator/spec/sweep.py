@@ -170,8 +170,12 @@ def _sentences(error: ValidationError, rule: Any, key: str) -> Iterator[str]:
     sentences = problems_of(error, f"{key}.")
     for problem, sentence in zip(error.errors(), sentences, strict=True):
         if problem["type"] == "extra_forbidden":
-            unknown = unknown_name("key", problem["loc"][-1], rule.model_fields)
-            yield f"{key}: {unknown}"
+            *above, name = problem["loc"]
+            section = rule
+            for part in above:
+                section = section.model_fields[part].annotation
+            unknown = unknown_name("key", name, section.model_fields)
+            yield f"{'.'.join([key, *map(str, above)])}: {unknown}"
         elif problem["type"] in ("model_type", "dict_type"):
             yield f"{key}: must be a mapping, but got {problem['input']!r}"
         else:

@@ -90,7 +90,7 @@ BROKEN = [
     # unknown keys
     ("serch.trials=3", "params: unknown parameter 'serch'"),
     ("resolutoin=[32]", "did you mean 'resolution'?"),
-    ("search.smapler=gp", "search: unknown key 'smapler': choose one of sampler, scheduler"),
+    ("search.smapler=gp", "search: unknown key 'smapler': choose one of halving, sampler"),
     ("search.smapler=gp", "did you mean 'sampler'?"),
     ("limits.memory=3", "limits: unknown key 'memory': choose one of hours, peak_bytes"),
     ("train.epoch=3", "train: unknown setting 'epoch'"),

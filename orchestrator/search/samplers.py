@@ -8,12 +8,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
     GPSampler,
-    NSGAIIISampler,
-    NSGAIISampler,
     QMCSampler,
     RandomSampler,
     TPESampler,
 )
+
+from orchestrator.search.genetic import NSGAIIISampler, NSGAIISampler
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,15 @@ class Sampler:
             by one of the study's own; 0 where Optuna only keeps the books.
         learns_from_repeats: Whether telling it the outcome of a repeated suggestion once more
             moves it on. A genetic sampler's population would fill with copies.
-        counts_generations: Whether it notes a trial's generation while it suggests parameters, and
-            so must also be asked where they are given.
+        is_genetic: Whether it notes a trial's generation while it suggests parameters, and so must
+            also be asked where they are given. A suggestion that repeats an earlier one is mutated
+            once more: the longer a population lives, the more of its children are copies.
     """
 
     make: Callable[[int, int], BaseSampler]
     attempts: int = 10
     learns_from_repeats: bool = False
-    counts_generations: bool = False
+    is_genetic: bool = False
 
 
 def _population(trials: int) -> int:
@@ -71,8 +72,8 @@ def _random(seed: int, trials: int) -> BaseSampler:
 
 SAMPLERS: dict[str, Sampler] = {
     "memory_aware": Sampler(_random, attempts=0),
-    "nsga2": Sampler(_nsga2, counts_generations=True),
-    "nsga3": Sampler(_nsga3, counts_generations=True),
+    "nsga2": Sampler(_nsga2, is_genetic=True),
+    "nsga3": Sampler(_nsga3, is_genetic=True),
     "tpe": Sampler(_tpe, learns_from_repeats=True),
     "gp": Sampler(_gp, attempts=3, learns_from_repeats=True),
     "qmc": Sampler(_qmc),

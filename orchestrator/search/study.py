@@ -36,6 +36,7 @@ _DIRECTIONS: dict[Mode, StudyDirection] = {
     "min": StudyDirection.MINIMIZE,
 }
 
+_MUTATIONS = 100  # that are drawn for a child that is a copy of an earlier trial
 # a space of at most so many trials is listed to find one that was not asked for yet
 LISTED = 100_000
 
@@ -82,7 +83,9 @@ class Study:
         self._trials: dict[int, optuna.Trial] = {}
         self._numbers: dict[str, int] = {}
         self._outcomes: dict[int, _Outcome] = {}
+        self._storage = optuna.storages.InMemoryStorage()
         self._study = optuna.create_study(
+            storage=self._storage,
             directions=[_DIRECTIONS[mode] for mode in objectives.values()],
             sampler=self._make_sampler(),
         )
@@ -109,10 +112,12 @@ class Study:
         for _ in range(self._kind.attempts):
             with _one_thread():
                 trial = self._study.ask(self._distributions)
-            params = self._params(trial)
+            params = self._params(trial.params)
             number = self._numbers.get(_key(params))
             if number is None:
                 return self._register(trial, params), params
+            if self._kind.is_genetic and (mutated := self._mutate(trial)):
+                return self._register(trial, mutated), mutated
             self._repeat(trial, number)
         for params in self._candidates:
             if self._is_new(params):
@@ -207,9 +212,24 @@ class Study:
             trial.set_constraint("limits", outcome.violation)
         self._study.tell(trial, outcome.values, state=outcome.state)
 
-    def _params(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Returns what an Optuna trial means: the flat parameters that the trial has."""
-        return self.space.walk(lambda name, domain: decoded(domain, trial.params[name]))
+    def _params(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what Optuna's values mean: the flat parameters that the trial has."""
+        return self.space.walk(lambda name, domain: decoded(domain, values[name]))
+
+    def _mutate(self, trial: optuna.Trial) -> dict[str, Any] | None:
+        """Changes one parameter of a suggestion so that it is new; None where none was drawn."""
+        rng = random.Random(f"{self._settings.seed}/{len(self._trials)}")  # noqa: S311
+        values, searched = trial.params, [(p.name, p.domain) for p in self.space.searched]
+        for _ in range(_MUTATIONS if searched else 0):
+            name, domain = rng.choice(searched)
+            value = encoded(domain, domain.sample(rng))
+            params = self._params({**values, name: value})
+            if self._is_new(params):
+                drawn = self._distributions[name]
+                internal = drawn.to_internal_repr(value)
+                self._storage.set_trial_param(trial._trial_id, name, internal, drawn)
+                return params
+        return None
 
     def _repeat(self, trial: optuna.Trial, number: int) -> None:
         """Ends a suggestion that is the same as an earlier trial."""
@@ -236,7 +256,7 @@ class Study:
             }
         )
         trial = self._study.ask(self._distributions)
-        if self._kind.counts_generations:
+        if self._kind.is_genetic:
             _ = trial.relative_params
         return trial
 

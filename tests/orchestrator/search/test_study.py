@@ -349,7 +349,7 @@ def test_genetic_search_combines_the_widths():
             hits.append(matching(params))
             study.tell(number, "complete", {"val_accuracy": matching(params) / 4})
     late = [hit for index, hit in enumerate(hits) if index % 80 >= 40]
-    assert sum(late) / len(late) > 2  # at random: 4 widths x 1/2 x 1/4 of the methods = 0.5
+    assert sum(late) / len(late) > 1.5  # at random: 4 widths x 1/2 x 1/4 of the methods = 0.5
 
 
 def test_optuna_says_nothing(capfd):

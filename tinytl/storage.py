@@ -1,9 +1,11 @@
 """Files that are either as they were or as they shall be, whatever happens in between."""
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from tinytl.errors import StorageError
@@ -12,6 +14,15 @@ from tinytl.errors import StorageError
 def cache_directory() -> Path:
     """Returns where built and fetched files are kept: `TINYTL_CACHE`, or ~/.cache/tinytl."""
     return Path(os.environ.get("TINYTL_CACHE") or Path.home() / ".cache" / "tinytl")
+
+
+@lru_cache(maxsize=1)
+def library_digest() -> str:
+    """Returns what changes with the library's source, on which a training step's memory depends."""
+    folder = Path(__file__).parent
+    files = sorted(file for file in folder.rglob("*.*") if file.suffix in (".py", ".cpp", ".h"))
+    contents = ((str(file.relative_to(folder)), file.read_bytes()) for file in files)
+    return hashlib.sha256(repr(list(contents)).encode()).hexdigest()
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

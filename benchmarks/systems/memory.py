@@ -106,7 +106,8 @@ def run(case: Case, repeats: int) -> dict[str, Any]:
 def _step(config: FinetuneConfig) -> Callable[[], object]:
     network = build_network(config, CLASSES).network
     size = (config.batch_size, 3, config.resolution, config.resolution)
-    images, labels = torch.randn(size), torch.randint(CLASSES, (config.batch_size,))
+    images = torch.randint(256, size, dtype=torch.uint8)
+    labels = torch.randint(CLASSES, (config.batch_size,))
     step = make_step(network, make_optimizer(network, config), config)
     return lambda: step(images, labels)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tinytl.engine.planned.block import Block, Head, Kept
+from tinytl.engine.planned.memo import Memo
 from tinytl.memory.measured import inference_bytes
 
 # Work is counted in products of a main branch's forward pass, about 27 million of which two cores
@@ -24,8 +25,8 @@ _WEIGHT = 250
 _TILE = 800_000
 _FORWARD_CALLS, _BACKWARD_CALLS = 10_000_000, 30_000_000
 
-# Bytes of blocks that were measured before in this process: trials of a sweep have many in common.
-_MEASURED: dict[tuple[object, ...], int] = {}
+MEMO = Memo()
+"""Bytes of blocks that were measured before: trials of a sweep have many in common."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,7 @@ class Costs:
 
     def _measured(self, measure: Callable[[int, How], int], block: int, how: How) -> int:
         key = (measure.__name__, *self._likes[block], how)
-        if key not in _MEASURED:
-            _MEASURED[key] = measure(block, how)
-        return _MEASURED[key]
+        return MEMO.get(key, lambda: measure(block, how))
 
     def _forward_bytes(self, block: int, how: How) -> int:
         input = self._zeros(block, how.images)

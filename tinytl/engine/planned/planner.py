@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tinytl.backbones import Network
 from tinytl.engine.planned.block import blocks_of
-from tinytl.engine.planned.costs import Costs
+from tinytl.engine.planned.costs import MEMO, Costs
 from tinytl.engine.planned.plan import Part, Plan
 from tinytl.engine.planned.prediction import step_bytes, step_work
 from tinytl.errors import ConfigError
@@ -67,9 +67,23 @@ def choose(
     Raises:
         ConfigError: If the network cannot be streamed, or no plan keeps the bounds.
     """
-    costs = costs_of(network, images)
+    try:
+        return _chosen(
+            costs_of(network, images), len(images), resident_bytes, memory_budget, max_slowdown
+        )
+    finally:
+        MEMO.save()
+
+
+def _chosen(
+    costs: Costs,
+    batch: int,
+    resident_bytes: int,
+    memory_budget: int | None,
+    max_slowdown: float | None,
+) -> Choice:
     slowest = math.inf if max_slowdown is None else max_slowdown
-    allowed = [c for c in considered(costs, len(images)) if c.slowdown <= slowest]
+    allowed = [c for c in considered(costs, batch) if c.slowdown <= slowest]
     if memory_budget is None:
         return min(allowed, key=lambda choice: (choice.step_bytes, choice.slowdown))
     for choice in allowed:
@@ -99,7 +113,7 @@ def considered(costs: Costs, batch: int) -> list[Choice]:
         for parts, tile_bytes, kept in product(
             _partitions(count, batch), _TILES[costs.device.type], keeps
         )
-        for held in ((True, False) if _is_repeated(parts[0], batch) else (True,))
+        for held in ((True, False) if not kept and _is_single(parts[0]) else (True,))
     ]
     work = [step_work(plan, costs, batch) for plan in plans]
     choices = [
@@ -129,8 +143,9 @@ def _partitions(blocks: int, batch: int) -> Iterator[tuple[Part | int, ...]]:
                 yield (*first, *rest)
 
 
-def _is_repeated(part: Part | int, batch: int) -> bool:
-    return isinstance(part, Part) and part.images < batch
+def _is_single(part: Part | int) -> bool:
+    """Returns whether a part is computed image by image, as the smallest plans have it."""
+    return isinstance(part, Part) and part.images == 1
 
 
 def _over_budget(

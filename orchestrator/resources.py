@@ -1,8 +1,10 @@
-"""What a trial asks of a machine: its predicted memory, rounded up to one of a few classes."""
+"""What a trial asks of a machine: its predicted memory, rounded up to one of a few classes.
+
+A process can be reused by the next trial only if that asks for exactly the same.
+"""
 
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,16 +12,17 @@ from pathlib import Path
 
 import torch
 
-import tinytl
+from orchestrator.process import measured_base_bytes
 from tinytl.backbones.weights import weights_info
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network, norm_of
 from tinytl.engine.execute import plan
 from tinytl.engine.measure import measure
 from tinytl.engine.threads import using_threads
-from tinytl.storage import cache_directory, write_atomically
+from tinytl.storage import cache_directory, library_digest, write_atomically
 
 SMALLEST_CLASS_BYTES = 2**29
+SMALLEST_GPU_SHARE = 1 / 16
 # decoded images of a batch on their way into the network, and the evaluation's
 LOADER_BYTES = 2**27
 # of each node for Ray's objects: reports are small, and images never travel through Ray
@@ -85,41 +88,57 @@ def predicted_peak_bytes(
     return _cached(shape, measured)
 
 
-@lru_cache(maxsize=1)
-def library_digest() -> str:
-    """Returns what changes with the library's source, on which a training step's memory depends."""
-    folder = Path(tinytl.__path__[0])
-    files = sorted(file for file in folder.rglob("*.*") if file.suffix in (".py", ".cpp", ".h"))
-    contents = ((str(file.relative_to(folder)), file.read_bytes()) for file in files)
-    return hashlib.sha256(repr(list(contents)).encode()).hexdigest()
+@lru_cache(maxsize=2)
+def process_bytes(device: str) -> int:
+    """Returns what a process takes on a device before its first trial; measured once for each."""
+    kind = torch.device(device).type
+    name = "cpu" if kind == "cpu" else torch.cuda.get_device_name()
+    key: dict[str, object] = {
+        "process": sys.version,
+        "torch": torch.__version__,
+        "device": name,
+        "library": library_digest(),
+    }
+    return _cached(key, lambda: measured_base_bytes(kind))
 
 
-@lru_cache(maxsize=1)
-def process_bytes() -> int:
-    """Returns the resident memory of a process that has imported the library and does nothing."""
-    return _cached({"process": sys.version, "torch": torch.__version__}, _measured_process_bytes)
+def needed_bytes(peak_bytes: int, device: str) -> int:
+    """Returns what a trial needs in a process that is there.
 
-
-def _measured_process_bytes() -> int:
-    program = (
-        "import resource, tinytl.finetune;"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
-    )
-    run = [sys.executable, "-c", program]
-    return int(subprocess.run(run, capture_output=True, check=True, text=True).stdout)  # noqa: S603
-
-
-def memory_class_bytes(peak_bytes: int) -> int:
-    """Returns the memory that a trial's process asks for.
-
-    Predicted peak, the base of a process and the loader's buffers, rounded up to a power of two: a
-    process can be reused by the next trial only if that asks for exactly the same.
+    On the processor that is its predicted peak and the loader's buffers, which are never on a GPU.
     """
-    needed = peak_bytes + process_bytes() + LOADER_BYTES
+    return peak_bytes + (LOADER_BYTES if device == "cpu" else 0)
+
+
+def memory_class_bytes(peak_bytes: int, *, larger: bool = False) -> int:
+    """Returns the main memory that a trial's process asks for: a power of two.
+
+    Args:
+        peak_bytes: Predicted.
+        larger: Ask for the class above that which is large enough.
+    """
+    needed = needed_bytes(peak_bytes, "cpu") + process_bytes("cpu")
     size = SMALLEST_CLASS_BYTES
     while size < needed:
         size *= 2
-    return size
+    return 2 * size if larger else size
+
+
+def gpu_share(peak_bytes: int, gpu_bytes: int, *, larger: bool = False) -> float:
+    """Returns the share of a GPU that a trial's process asks for: 1, 1/2, 1/4 ...
+
+    It is above 1 where the GPU is too small.
+
+    Args:
+        peak_bytes: Predicted.
+        gpu_bytes: The GPU's memory.
+        larger: Ask for the class above that which is large enough, at most the whole GPU.
+    """
+    needed = needed_bytes(peak_bytes, "cuda") + process_bytes("cuda")
+    share = SMALLEST_GPU_SHARE
+    while share < needed / gpu_bytes:
+        share *= 2
+    return min(1.0, 2 * share) if larger else share
 
 
 def _cached(key: dict[str, object], measure_bytes: Callable[[], int]) -> int:

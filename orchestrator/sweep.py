@@ -7,9 +7,11 @@ tracking and progress follow from there, so that a resumed sweep replays into th
 
 import itertools
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestrator.history import History
 from orchestrator.record import Asked, Event, Record, Reported, State, Told
@@ -60,6 +62,19 @@ class _Trial:
     metrics: dict[str, float] = field(default_factory=dict)
     goes_on: bool = True
     state: State | None = None
+    died: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class _Suggestion:
+    """What a study suggested; `problem` says why it cannot be built."""
+
+    study: str
+    number: int
+    params: dict[str, Any]
+    predicted_bytes: int | None
+    problem: str | None
 
 
 class Sweep:
@@ -92,14 +107,18 @@ class Sweep:
         halving = spec.search.scheduler == "halving"
         self._scheduler = Halving(spec.objectives, spec.search.halving) if halving else None
         self._trials: dict[str, _Trial] = {}
+        self._asked = Counter(dict.fromkeys(spec.datasets, 0))
         self._exhausted: set[str] = set()
+        self._ready: deque[_Suggestion] = deque()
+        self._running: set[str] = set()
+        self._out_of_memory: deque[str] = deque()
         self._began = clock()
         self._searching = True
         self._history = History(record.since)
         self._learn_from_earlier()
         for event in record.events():
             self._apply(event, replayed=True)
-        self._waiting = [name for name, trial in self._trials.items() if trial.state is None]
+        self._waiting = deque(self.unfinished)
 
     def subscribe(self, subscriber: Callable[[], None]) -> None:
         """Has the subscriber called after each new event."""
@@ -115,36 +134,46 @@ class Sweep:
         """Whether somebody asked the sweep to end; trials that run do so at their next report."""
         return self.record.stop_requested
 
+    @property
+    def running(self) -> bool:
+        """Whether trials run; if none does and `ask` has none, there will be none."""
+        return bool(self._running)
+
     def ask(self) -> TrialRequest | None:
-        """Returns the next trial to run, or None where there is none left or the sweep is stopping.
+        """Returns the next trial to run, or None where there is none now.
 
         Trials that an earlier run of the sweep left unfinished come first. A trial whose predicted
-        memory breaks the limit is told as infeasible without being run.
+        memory breaks the limit is told as infeasible without being run. One that ran out of memory
+        is run again when no other is running, and none is beside it.
 
         Raises:
             StorageError: If the record cannot be written.
         """
-        while self._waiting and not self._ending():
-            name = self._waiting.pop(0)
-            if self._trials[name].state is None:
-                return self._request(name)
-        while self._searching and not self._ending():
-            study = self._next_study()
-            if study is None:
-                return None
-            asked = self._studies[study].ask()
-            if asked is None:
-                self._exhausted.add(study)
-                continue
-            number, params = asked
+        if self._ending() or any(self._trials[name].alone for name in self._running):
+            return None
+        if self._out_of_memory:
+            return None if self._running else self._request(self._out_of_memory.popleft())
+        if self._waiting:
+            return self._request(self._waiting.popleft())
+        while suggestion := self._ready.popleft() if self._ready else self._suggest():
+            study, number = suggestion.study, suggestion.number
             name = f"{study}-{number:04d}"
-            predicted_bytes, problem = self._predict(study, params)
-            self._add(Asked(name, study, number, params, predicted_bytes))
-            if problem is not None:
-                self.fail(name, problem)
+            self._add(Asked(name, study, number, suggestion.params, suggestion.predicted_bytes))
+            if suggestion.problem is not None:
+                self.fail(name, suggestion.problem)
             elif not self._told_too_big(name):
                 return self._request(name)
+            if self._ending():
+                return None
         return None
+
+    def prepare(self, count: int) -> None:
+        """Has one more suggestion ready for `ask`, unless there are so many.
+
+        Sampler and prediction take their time, in which a free process would wait.
+        """
+        if len(self._ready) < count and not self._ending() and (found := self._suggest()):
+            self._ready.append(found)
 
     def report(self, name: str, report: EpochReport) -> bool:
         """Takes a trial's report, and returns whether the trial goes on.
@@ -178,6 +207,42 @@ class Sweep:
         if trial.state is None:
             self._add(Told(name, "failed", trial.metrics, reason))
 
+    def lost(self, name: str) -> None:
+        """Takes that a trial's process died: it goes on from its checkpoint, but only once.
+
+        Raises:
+            StorageError: If the record cannot be written.
+        """
+        trial = self._trials[name]
+        if trial.died:
+            self.fail(name, "its process died twice")
+            return
+        trial.died = True
+        self._running.discard(name)
+        self._waiting.appendleft(name)
+
+    def ran_out(self, name: str, reached_bytes: int, reason: str) -> None:
+        """Takes that a trial ran out of memory: it is tried again alone, then told as infeasible.
+
+        Args:
+            name: The trial.
+            reached_bytes: The most that it had; 0 where nobody knows.
+            reason: What is told.
+
+        Raises:
+            StorageError: If the record cannot be written.
+        """
+        trial = self._trials[name]
+        if trial.state is not None:
+            return
+        if not trial.alone:
+            trial.alone = True
+            self._running.discard(name)
+            self._out_of_memory.append(name)
+            return
+        known = (reached_bytes, trial.predicted_bytes or 0, trial.metrics.get("peak_bytes", 0))
+        self._add(Told(name, "infeasible", {**trial.metrics, "peak_bytes": max(known)}, reason))
+
     def confirm(self, seeds: int) -> None:
         """Ends the search, and asks for what confirms the members of the fronts.
 
@@ -201,7 +266,7 @@ class Sweep:
 
     def snapshot(self) -> Snapshot:
         """Returns where the sweep stands."""
-        waiting = len(self._waiting)
+        waiting = len(self._waiting) + len(self._out_of_memory)
         return snapshot(self.spec, self._history, time.time(), waiting=waiting)
 
     def _learn_from_earlier(self) -> None:
@@ -270,6 +335,7 @@ class Sweep:
                 key = _key(event.study, event.params)
                 self._predicted_bytes[key] = event.predicted_bytes
             if replayed and event.confirms is None:
+                self._asked[event.study] += 1
                 self._studies[event.study].replay_ask(event.number, event.params)
             return
         trial = self._trials[event.trial]
@@ -282,6 +348,7 @@ class Sweep:
                 trial.goes_on = self._scheduler.goes_on(trial.study, event.epoch, event.metrics)
         else:
             trial.state = event.state
+            self._running.discard(event.trial)
             if trial.confirms is not None:  # the study searches, and learns nothing from it
                 return
             self._studies[trial.study].tell(
@@ -298,6 +365,7 @@ class Sweep:
 
     def _request(self, name: str) -> TrialRequest:
         trial = self._trials[name]
+        self._running.add(name)
         return TrialRequest(  # absolute paths, for processes with another working directory
             name,
             trial.config,
@@ -309,20 +377,30 @@ class Sweep:
             trial.predicted_bytes or 0,
             max(self.spec.values("resolution")),
             self.site.cache_limit_bytes,
+            trial.alone,
         )
 
-    def _next_study(self) -> str | None:
-        """Returns the study with the fewest trials among those that may have more."""
-        asked = dict.fromkeys(self._studies, 0)
-        for trial in self._trials.values():
-            asked[trial.study] += trial.confirms is None
+    def _suggest(self) -> _Suggestion | None:
+        """Returns what the study with the fewest trials suggests, among those that may have more.
+
+        None means that no study may, or that the search has ended.
+        """
         most = self.spec.search.trials
-        able = [
-            study
-            for study, count in asked.items()
-            if study not in self._exhausted and (most is None or count < most)
-        ]
-        return min(able, key=lambda study: asked[study], default=None)
+        while self._searching:
+            able = [
+                study
+                for study, count in self._asked.items()
+                if study not in self._exhausted and (most is None or count < most)
+            ]
+            if not able:
+                break
+            study = min(able, key=lambda study: self._asked[study])
+            asked = self._studies[study].ask()
+            if asked is not None:
+                self._asked[study] += 1
+                return _Suggestion(study, *asked, *self._predict(study, asked[1]))
+            self._exhausted.add(study)
+        return None
 
     def _ending(self) -> bool:
         hours = self.spec.limits.hours

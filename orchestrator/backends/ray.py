@@ -5,42 +5,52 @@ goes on is the sweep's: the searcher and the scheduler here only pass questions 
 """
 
 import logging
-import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+import torch
 from ray import tune
-from ray._private import ray_constants
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.resources import OBJECT_STORE_BYTES, memory_class_bytes
-from orchestrator.trial import TrialRequest, reason_of, run_trial
-from tinytl.errors import ConfigError, StorageError, TinyTLError
+from orchestrator.admission import RanOutOfMemoryError
+from orchestrator.backends.nodes import (
+    Kills,
+    check_nodes,
+    connect,
+    largest_node_bytes,
+    wait_for_nodes,
+)
+from orchestrator.resources import gpu_share, memory_class_bytes
+from orchestrator.trial import RunTrial, TrialRequest, reason_of, run_trial
+from tinytl.errors import StorageError, TinyTLError
 from tinytl.finetune import EpochReport
 
 if TYPE_CHECKING:  # a worker imports this module too, and needs neither search nor fronts
     from orchestrator.sweep import Sweep
 
-_RETRIES = 1  # of a trial whose process died; it goes on from its checkpoint
-_SECONDS_FOR_NODES = 600.0  # until all have joined
-_SECONDS_FOR_CHECKS = 1800.0  # of a node, which may download weights
+_KILLED = "its process was killed for want of memory, also when no other trial ran"
 
 
-def run(sweep: "Sweep", *, address: str | None = None, nodes: int = 1) -> None:
+def run(
+    sweep: "Sweep",
+    *,
+    address: str | None = None,
+    nodes: int = 1,
+    run_trial: RunTrial = run_trial,
+) -> None:
     """Runs until no trial is left, or Ctrl-C stops it.
 
     Args:
         sweep: The sweep.
         address: Of a running Ray cluster; None starts one on this machine, on loopback only.
         nodes: Of that cluster, which are waited for.
+        run_trial: Runs one trial, in another process; a function that can be imported there.
 
     Raises:
         ConfigError: If the cluster does not answer, or a node lacks what trials need.
@@ -48,17 +58,20 @@ def run(sweep: "Sweep", *, address: str | None = None, nodes: int = 1) -> None:
     """
     directory = Path(tempfile.mkdtemp(prefix="tinytl-"))  # short: Ray's sockets are below it
     try:
-        _connect(address, directory)
+        connect(address, directory)
+        # it would print a traceback for each process that dies; the sweep tells of its trial
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         if address is not None:
-            _wait_for_nodes(nodes)
-            _check_nodes(sweep)
+            wait_for_nodes(nodes)
+            check_nodes(sweep)
         cpus = int(ray.cluster_resources().get("CPU", 1))
         threads = sweep.spec.search.threads
         workers = sweep.spec.search.workers or max(1, cpus // threads)
-        searcher = _Searcher(sweep, _largest_node_bytes())
+        place = _Place(threads, sweep.site.device)
+        searcher = _Searcher(sweep, place, Kills(is_here=address is None), run_trial)
         scheduler = _Scheduler(sweep)
         tune.Tuner(
-            tune.with_resources(_Trainable, _resources(threads, sweep.site.device)),
+            tune.with_resources(_Trainable, place.request),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
@@ -71,7 +84,7 @@ def run(sweep: "Sweep", *, address: str | None = None, nodes: int = 1) -> None:
                 storage_path=str(directory / "tune"),
                 stop=_Stopper(sweep),
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                callbacks=[_AskAhead(sweep, workers)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
@@ -82,108 +95,50 @@ def run(sweep: "Sweep", *, address: str | None = None, nodes: int = 1) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _connect(address: str | None, directory: Path) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        # without it, Ray reads 127.0.0.1 as this machine's address in the network
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            num_cpus=os.cpu_count(),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(directory),
-            **quiet,
-        )
-        return
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
-        raise ConfigError(
-            f"--address: no Ray cluster lets us in at {address} ({reason_of(error)}); start one, "
-            "correct the address, or leave it out to run on this machine; if it asks for a token, "
-            "export RAY_AUTH_MODE=token, and its token as RAY_AUTH_TOKEN or in ~/.ray/auth_token"
-        ) from None
+class _Place:
+    """What a trial takes of a node: processors, and a class of main memory or of a GPU's."""
 
+    def __init__(self, cpus: int, device: str) -> None:
+        self._cpus = cpus
+        self._on_cpu = device == "cpu"
+        self.bytes = largest_node_bytes() if self._on_cpu else _gpu_bytes()
 
-def _alive_nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _wait_for_nodes(count: int) -> None:
-    deadline = time.monotonic() + _SECONDS_FOR_NODES
-    while (found := len(_alive_nodes())) < count:
-        if time.monotonic() > deadline:
-            raise ConfigError(
-                f"--nodes: {count} nodes must be in the cluster, but after "
-                f"{_SECONDS_FOR_NODES / 60:.0f} minutes there are {found}; see what keeps the "
-                "others, or ask for fewer"
-            )
-        time.sleep(1)
-
-
-def _check_nodes(sweep: "Sweep") -> None:
-    """Has every node place weights and look for what trials need.
-
-    Raises:
-        ConfigError: With a sentence for each thing that nodes lack.
-    """
-    from orchestrator.cluster.node import NodeNeeds, node_problems, note_in, together
-    from orchestrator.resources import library_digest
-
-    site, directory = sweep.site, sweep.record.directory.absolute()
-    with note_in(directory) as note:
-        needs = NodeNeeds(
-            sweep.spec,
-            directory,
-            note,
-            site.data and site.data.absolute(),
-            site.weights and site.weights.absolute(),
-            library_digest(),
-        )
-        ask = ray.remote(num_cpus=0, max_retries=0)(node_problems)
-        asked = []
-        for node in _alive_nodes():
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked.append((node["NodeName"], ask.options(scheduling_strategy=there).remote(needs)))
-        problems = together([(name, _answer(reference)) for name, reference in asked])
-    if problems:
-        raise ConfigError(problems)
-
-
-def _answer(reference: Any) -> list[str]:
-    """Returns what a node says it lacks."""
-    try:
-        found: list[str] = ray.get(reference, timeout=_SECONDS_FOR_CHECKS)
-    except ray.exceptions.RayError as error:
-        return [f"it cannot run this package ({reason_of(error)}); install the same version there"]
-    return found
-
-
-def _largest_node_bytes() -> int:
-    return int(max(node["Resources"].get("memory", 0) for node in _alive_nodes()))
-
-
-def _resources(cpus: int, device: str) -> Any:
-    """Returns what Tune calls for each trial: processors, and the class of its memory."""
-
-    def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    def request(self, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Returns what Tune asks Ray for."""
         trial: TrialRequest = config["request"]
-        asked: dict[str, float] = {"CPU": cpus}
-        if device == "cpu":
-            asked["memory"] = memory_class_bytes(trial.predicted_bytes)
+        asked: dict[str, float] = {"CPU": self._cpus}
+        if self._on_cpu:
+            size = memory_class_bytes(trial.predicted_bytes, larger=trial.alone)
+            asked["memory"] = min(size, self.bytes) if trial.alone else size
         else:
-            asked["GPU"] = 1
+            asked["GPU"] = gpu_share(trial.predicted_bytes, self.bytes, larger=trial.alone)
         return tune.PlacementGroupFactory([asked])
 
-    return request
+    def problem(self, trial: TrialRequest) -> str | None:
+        """Returns why no node has room for a trial, for which Tune would wait for ever."""
+        if self._on_cpu:
+            needed, where = memory_class_bytes(trial.predicted_bytes), "largest node of the cluster"
+        else:
+            share = gpu_share(trial.predicted_bytes, self.bytes)
+            needed, where = int(share * self.bytes), "GPU"
+        if needed <= self.bytes:
+            return None
+        return (
+            f"it asks for {needed / 1e6:.0f} MB of memory, but the {where} has "
+            f"{self.bytes / 1e6:.0f} MB"
+        )
+
+
+def _gpu_bytes() -> int:
+    """Returns the memory of this machine's GPU; those of other nodes are taken to be alike."""
+    return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 class _Trainable(tune.Trainable):
     """A process that runs one trial after the other; a step is an epoch."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._reports: Iterator[EpochReport] = run_trial(config["request"])
+        self._reports: Iterator[EpochReport] = config["run_trial"](config["request"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -194,7 +149,9 @@ class _Trainable(tune.Trainable):
             return {"report": next(self._reports)}
         except StorageError as error:  # no fault of the trial's, which --resume takes up again
             return {"storage_error": str(error)}
-        except Exception as error:  # told to the sweep; Tune retries only a process that died
+        except RanOutOfMemoryError as error:
+            return {"ran_out": error}
+        except Exception as error:  # told to the sweep
             return {"error": reason_of(error)}
 
     def cleanup(self) -> None:
@@ -211,10 +168,12 @@ class _Unsaved:
 class _Searcher(_Unsaved, Searcher):
     """Passes Tune's question for a trial on to the sweep."""
 
-    def __init__(self, sweep: "Sweep", largest_node_bytes: int) -> None:
+    def __init__(self, sweep: "Sweep", place: _Place, kills: Kills, run_trial: RunTrial) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._sweep = sweep
-        self._largest_node_bytes = largest_node_bytes
+        self._place = place
+        self._kills = kills
+        self._run_trial = run_trial
         self._names: dict[str, str] = {}
         self.problem: TinyTLError | None = None
 
@@ -226,30 +185,33 @@ class _Searcher(_Unsaved, Searcher):
             request = None if self.problem else self._ask()
         except TinyTLError as error:
             self.problem, request = error, None
-        if request is None:
-            return Searcher.FINISHED
-        self._names[trial_id] = request.trial
-        return {"request": request}
+        if request is not None:
+            self._names[trial_id] = request.trial
+            return {"request": request, "run_trial": self._run_trial}
+        if self._sweep.running and not self.problem:
+            return None  # what runs may have to be run once more
+        return Searcher.FINISHED
 
     def _ask(self) -> TrialRequest | None:
-        """Returns a trial that some node has room for; Tune would wait for others for ever."""
         while (request := self._sweep.ask()) is not None:
-            needed = memory_class_bytes(request.predicted_bytes)
-            if needed <= self._largest_node_bytes:
+            if (problem := self._place.problem(request)) is None:
                 return request
-            self._sweep.fail(
-                request.trial,
-                f"it asks for {needed / 1e6:.0f} MB of memory, but the largest node of the cluster "
-                f"has {self._largest_node_bytes / 1e6:.0f} MB",
-            )
+            self._sweep.fail(request.trial, problem)
         return None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         name = self._names.pop(trial_id, None)
-        if error and name is not None:
-            self._sweep.fail(name, f"its process died {_RETRIES + 1} times")
+        if not error or name is None:
+            return
+        try:
+            if self._kills.new():
+                self._sweep.ran_out(name, 0, _KILLED)
+            else:
+                self._sweep.lost(name)
+        except TinyTLError as problem:
+            self.problem = self.problem or problem
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: a resumed sweep starts from its own record."""
@@ -271,6 +233,17 @@ class _Stopper(_Unsaved, tune.Stopper):
         return self._sweep.stopping
 
 
+class _AskAhead(_Unsaved, tune.Callback):
+    """Has a suggestion ready for each process, asked for while they train."""
+
+    def __init__(self, sweep: "Sweep", workers: int) -> None:
+        self._sweep = sweep
+        self._workers = workers
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._sweep.prepare(self._workers)
+
+
 class _Scheduler(_Unsaved, FIFOScheduler):
     """Passes reports on to the sweep, which says whether their trial goes on."""
 
@@ -284,11 +257,14 @@ class _Scheduler(_Unsaved, FIFOScheduler):
         try:
             if "storage_error" in result:
                 raise StorageError(result["storage_error"])
-            if "error" in result:
+            if "ran_out" in result:
+                error: RanOutOfMemoryError = result["ran_out"]
+                self._sweep.ran_out(name, error.reached_bytes, str(error))
+            elif "error" in result:
                 self._sweep.fail(name, result["error"])
             elif self._sweep.report(name, result["report"]):
                 return TrialScheduler.CONTINUE
-        except TinyTLError as error:  # nothing can be written: nothing more may run
-            self.problem = self.problem or error
+        except TinyTLError as problem:  # nothing can be written: nothing more may run
+            self.problem = self.problem or problem
             tune_controller.request_stop_experiment()
         return TrialScheduler.STOP

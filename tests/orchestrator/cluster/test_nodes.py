@@ -1,7 +1,6 @@
 """A sweep on a cluster of two nodes, whose token is asked for and whose storage is checked."""
 
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.systems.faults.cluster import Cluster, cluster, wait_for
 from orchestrator.cluster.node import NodeNeeds, node_problems, note_in, together
 from orchestrator.record import Told, read_events
 from orchestrator.resources import library_digest
@@ -56,86 +56,43 @@ def test_each_problem_is_told_once_with_its_nodes() -> None:
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """Two nodes; what is below `hidden` the second does not see.
+class TwoNodes:
+    """A cluster; what is below `hidden` its second node does not see.
 
     Attributes:
-        address: Of the head.
-        token: What it asks for.
+        running: The cluster.
         hidden: A folder that is the second node's own.
         overrides: Of the sweep.
     """
 
-    address: str
-    token: str
+    running: Cluster
     hidden: Path
     overrides: list[str]
 
     def sweep(self, out: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "orchestrator.cli", "sweep", "digits", *self.overrides]
-        command += ["--address", self.address, "--out", str(out), *options]
+        command += ["--address", self.running.address, "--out", str(out), *options]
         return subprocess.run(
             command, env={**os.environ, **variables},
             capture_output=True, text=True, check=False, timeout=400,
         )  # fmt: skip
 
-    @property
-    def with_token(self) -> dict[str, str]:
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
 
 @pytest.fixture(scope="module")
-def cluster(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def two_nodes(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     hidden = tmp_path_factory.mktemp("hidden")
-    temporary = tmp_path_factory.mktemp("ray")
     own_view = ["unshare", "--mount", "sh", "-c"]
     own_view.append(f'mount -t tmpfs -o size=16m tmpfs "{hidden}" && exec "$@"')
     if subprocess.run([*own_view, "sh", "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs a user who may give a process a view of its own on files")
-    address, token = f"127.0.0.1:{free_port()}", secrets.token_hex(16)
-    variables = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    variables["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
-    start = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
-    start += ["--node-ip-address=127.0.0.1", "--memory=4000000000", f"--temp-dir={temporary}"]
-    start += ["--object-store-memory=100000000"]
-    head = ["--head", f"--port={address.split(':')[1]}", "--node-name=first"]
-    head += ["--include-dashboard=false"]
-    second = [f"--address={address}", "--node-name=second"]
-    started = []
-    for command in ([*start, *head], [*own_view, "sh", *start, *second]):
-        process = subprocess.Popen(
-            command, env=variables, stdout=subprocess.DEVNULL, start_new_session=True
-        )
-        started.append(process)
-        wait_for(address)
-    yield Cluster(address, token, hidden, tiny)
-    for process in reversed(started):
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def wait_for(address: str) -> None:
-    host, port = address.split(":")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(address)
+    with cluster(tmp_path_factory.mktemp("ray"), (), [*own_view, "sh"]) as running:
+        yield TwoNodes(running, hidden, tiny)
 
 
 @pytest.mark.integration
 @pytest.mark.cluster
-def test_a_sweep_runs_on_all_nodes(cluster: Cluster, tmp_path: Path) -> None:
-    done = cluster.sweep(tmp_path / "run", "--nodes", "2", **cluster.with_token)
+def test_a_sweep_runs_on_all_nodes(two_nodes: TwoNodes, tmp_path: Path) -> None:
+    done = two_nodes.sweep(tmp_path / "run", "--nodes", "2", **two_nodes.running.variables)
     assert done.returncode == 0, done.stdout + done.stderr
     told = [event for event, _ in read_events(tmp_path / "run") if isinstance(event, Told)]
     assert Counter(event.state for event in told) == {"complete": 2}
@@ -145,30 +102,30 @@ def test_a_sweep_runs_on_all_nodes(cluster: Cluster, tmp_path: Path) -> None:
 @pytest.mark.integration
 @pytest.mark.cluster
 def test_storage_that_a_node_does_not_see_is_told_before_the_first_trial(
-    cluster: Cluster,
+    two_nodes: TwoNodes,
 ) -> None:
-    out = cluster.hidden / "run"
-    done = cluster.sweep(out, "--nodes", "2", **cluster.with_token)
+    out = two_nodes.hidden / "run"
+    done = two_nodes.sweep(out, "--nodes", "2", **two_nodes.running.variables)
     assert done.returncode == 2
-    assert f"error: on second: the sweep's directory {out} is not the one" in done.stderr
+    assert f"error: on node-1: the sweep's directory {out} is not the one" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(read_events(out)) == []
 
 
 @pytest.mark.integration
 @pytest.mark.cluster
-def test_who_does_not_know_the_token_is_not_let_in(cluster: Cluster, tmp_path: Path) -> None:
-    done = cluster.sweep(tmp_path / "run", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="wrong")
+def test_who_does_not_know_the_token_is_not_let_in(two_nodes: TwoNodes, tmp_path: Path) -> None:
+    done = two_nodes.sweep(tmp_path / "run", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="wrong")
     assert done.returncode == 2
-    assert f"no Ray cluster lets us in at {cluster.address}" in done.stderr
+    assert f"no Ray cluster lets us in at {two_nodes.running.address}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 LOCAL = """
 import ray, sys
 from pathlib import Path
-from orchestrator.backends.ray import _connect
-_connect(None, Path(sys.argv[1]))
+from orchestrator.backends.nodes import connect
+connect(None, Path(sys.argv[1]))
 print(ray.get_runtime_context().gcs_address, file=open(sys.argv[2], "w"))
 sys.stdin.read()
 """

@@ -17,6 +17,7 @@ from orchestrator.plots import write_pictures
 from orchestrator.progress import Progress, show_failures
 from orchestrator.record import SWEEP_FILE, Ended, SweepRecord
 from orchestrator.resources import predicted_peak_bytes
+from orchestrator.retention import Retention
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Site, Sweep
 from orchestrator.tracking import Tracker
@@ -78,7 +79,12 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
     record = _open(spec, how)
     ended: Ended = "failed"
     try:
-        finished = _run_tracked(Sweep(spec, record, site), how, console)
+        sweep = Sweep(spec, record, site)
+        retention = Retention(record, spec.objectives)
+        retention.update()  # what an earlier process had no time to delete
+        sweep.subscribe(retention.update)
+        finished = _run_tracked(sweep, how, console)
+        _show_freed(retention, console)
         ended = "finished" if finished else "stopped"
     except KeyboardInterrupt:
         ended = "stopped"
@@ -202,6 +208,15 @@ def _show_fronts(sweep: Sweep, how: Launch, console: Console) -> None:
         write_pictures(folder, found, objectives, title)
         console.print(front_view(study, snapshot.fronts[study], objectives))
         console.print(f"picture: {folder / 'front.png'}", highlight=False, soft_wrap=True)
+
+
+def _show_freed(retention: Retention, console: Console) -> None:
+    if retention.trials:
+        text = (
+            f"freed {retention.freed_bytes / 1e6:.1f} MB: the checkpoints of {retention.trials} "
+            "trials that have ended and are on no front"
+        )
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def _show_failures(sweep: Sweep, how: Launch, console: Console) -> None:

@@ -1,13 +1,15 @@
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+
+from benchmarks.systems.faults.disk import small_disk as mounted
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,7 +87,7 @@ def host(host_directory: Path) -> Iterator[str]:
 
 @pytest.fixture
 def small_disk_bytes() -> int:
-    """Size of `small_disk`: room for a sweep with its pages and database."""
+    """Size of `small_disk`."""
     return 2**26
 
 
@@ -93,9 +95,9 @@ def small_disk_bytes() -> int:
 def small_disk(tmp_path: Path, small_disk_bytes: int) -> Iterator[Path]:
     """An empty file system of its own, to be filled."""
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={small_disk_bytes}", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs a user who may mount a small disk")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(mounted(disk, small_disk_bytes))
+        except PermissionError as error:
+            pytest.skip(str(error))
+        yield disk

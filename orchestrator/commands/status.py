@@ -2,7 +2,6 @@
 
 import json
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,8 +54,9 @@ def status(
 
 def _view(saved: "SavedSweep") -> Group:
     from orchestrator.progress import standing_view
+    from orchestrator.retention import disk_bytes
 
-    lines = [*_unfinished(saved), f"disk: {_disk_bytes(saved.directory) / 1e6:.1f} MB"]
+    lines = [*_unfinished(saved), f"disk: {disk_bytes(saved.directory) / 1e6:.1f} MB"]
     return Group(
         Text(_state(saved)),
         standing_view(saved.snapshot(), saved.spec.objectives),
@@ -89,15 +89,9 @@ def _unfinished(saved: "SavedSweep") -> list[str]:
     return [*lines, f"  and {more} more"] if more else lines
 
 
-def _disk_bytes(directory: Path) -> int:
-    total = 0
-    for path in directory.rglob("*"):
-        with suppress(FileNotFoundError):  # a running sweep replaces its files
-            total += path.lstat().st_size
-    return total
-
-
 def _numbers(saved: "SavedSweep") -> dict[str, Any]:
+    from orchestrator.retention import disk_bytes
+
     found = saved.snapshot()
     return {
         "sweep": str(saved.directory),
@@ -119,5 +113,5 @@ def _numbers(saved: "SavedSweep") -> dict[str, Any]:
         },
         "seconds": found.seconds,
         "seconds_left": found.seconds_left if saved.is_running else None,
-        "disk_bytes": _disk_bytes(saved.directory),
+        "disk_bytes": disk_bytes(saved.directory),
     }

@@ -1,0 +1,1 @@
+"""Faults: what a sweep loses when processes, nodes, disks and servers die. Nothing."""

@@ -135,9 +135,9 @@ class Sweep:
         return self.record.stop_requested
 
     @property
-    def running(self) -> bool:
-        """Whether trials run; if none does and `ask` has none, there will be none."""
-        return bool(self._running)
+    def running(self) -> frozenset[str]:
+        """The trials that run; if none does and `ask` has none, there will be none."""
+        return frozenset(self._running)
 
     def ask(self) -> TrialRequest | None:
         """Returns the next trial to run, or None where there is none now.
@@ -218,6 +218,10 @@ class Sweep:
             self.fail(name, "its process died twice")
             return
         trial.died = True
+        self.interrupted(name)
+
+    def interrupted(self, name: str) -> None:
+        """Takes that a trial was ended for no reason of its own: it goes on from its checkpoint."""
         self._running.discard(name)
         self._waiting.appendleft(name)
 

@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,31 +69,47 @@ def run(
         threads = sweep.spec.search.threads
         workers = sweep.spec.search.workers or max(1, cpus // threads)
         place = _Place(threads, sweep.site.device)
-        searcher = _Searcher(sweep, place, Kills(is_here=address is None), run_trial)
-        scheduler = _Scheduler(sweep)
-        tune.Tuner(
-            tune.with_resources(_Trainable, place.request),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler,
-                num_samples=-1,
-                max_concurrent_trials=workers,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(directory / "tune"),
-                stop=_Stopper(sweep),
-                verbose=0,
-                callbacks=[_AskAhead(sweep, workers)],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
-        if problem := searcher.problem or scheduler.problem:
-            raise problem
+        searcher = partial(_Searcher, sweep, place, Kills(is_here=address is None), run_trial)
+        while not _tune(sweep, searcher(), place, workers, directory / "tune"):
+            pass
     finally:
         ray.shutdown()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _tune(
+    sweep: "Sweep", searcher: "_Searcher", place: "_Place", workers: int, directory: Path
+) -> bool:
+    """Runs what the sweep asks for, and returns False if there is more for another call."""
+    scheduler = _Scheduler(sweep)
+    processes = _Processes(sweep, workers)
+    tuner = tune.Tuner(
+        tune.with_resources(_Trainable, place.request),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=workers,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(directory),
+            stop=_Stopper(sweep),
+            verbose=0,
+            callbacks=[processes],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, ray.exceptions.OutOfMemoryError):
+            raise
+        processes.killed(str(error.__cause__))  # Tune does not know of this, and ends
+        return False
+    if problem := searcher.problem or scheduler.problem:
+        raise problem
+    return True
 
 
 class _Place:
@@ -233,15 +250,34 @@ class _Stopper(_Unsaved, tune.Stopper):
         return self._sweep.stopping
 
 
-class _AskAhead(_Unsaved, tune.Callback):
-    """Has a suggestion ready for each process, asked for while they train."""
+class _Processes(_Unsaved, tune.Callback):
+    """Knows the process of each trial, and has a suggestion ready for it while it trains."""
 
     def __init__(self, sweep: "Sweep", workers: int) -> None:
         self._sweep = sweep
         self._workers = workers
+        self._actors: dict[str, str] = {}
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        name, actor = trial.config["request"].trial, trial.temporary_state.ray_actor
+        self._actors[name] = actor._actor_id.hex()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._sweep.prepare(self._workers)
+
+    def killed(self, message: str) -> None:
+        """Takes that Ray killed a process for want of memory, and all others were ended."""
+        running = self._sweep.running
+        killed = {name for name in running if self._actors.get(name, "-") in message}
+        for name in running:
+            if name in killed:
+                self._sweep.ran_out(name, 0, _KILLED)
+            elif killed:
+                self._sweep.interrupted(name)
+            else:
+                self._sweep.lost(name)
 
 
 class _Scheduler(_Unsaved, FIFOScheduler):

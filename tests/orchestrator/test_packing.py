@@ -12,6 +12,7 @@ import torch
 
 from orchestrator.admission import RanOutOfMemoryError
 from orchestrator.backends import local
+from orchestrator.kernel import kernel_number
 from orchestrator.record import Asked, SweepRecord, Told, read_events
 from orchestrator.sweep import Site, Sweep
 from orchestrator.trial import TrialRequest, run_trial
@@ -82,6 +83,7 @@ def test_alone_is_alone(tmp_path: Path) -> None:
 def test_a_trial_whose_process_dies_goes_on_once(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path / "run")
     for _ in range(2):
+        sweep.interrupted(sweep.ask().trial)  # which does not count
         request = sweep.ask()
         assert request is not None and request.trial == name(0)
         sweep.lost(request.trial)
@@ -116,7 +118,7 @@ def test_what_is_ready_and_not_taken_is_no_obstacle_to_resume(tmp_path: Path) ->
 def faulty(request: TrialRequest, folder: Path, group: Path) -> Iterator[EpochReport]:
     """Trials of which each has another fault, the first time or always.
 
-    They note their attempts, with begin and end, in the folder.
+    They note their attempts in the folder: when, whether alone, with how many threads.
     """
     notes = folder / request.trial
     attempt = len(notes.read_text().splitlines()) if notes.exists() else 0
@@ -138,8 +140,6 @@ def faulty(request: TrialRequest, folder: Path, group: Path) -> Iterator[EpochRe
 def starved(request: TrialRequest) -> Iterator[EpochReport]:
     """Trains for real, but for the address space that it may have."""
     import resource
-
-    from orchestrator.kernel import kernel_number
 
     load_splits("digits", None, validation=0.2)  # imports libraries, which could not be mapped
     size = kernel_number(Path("/proc/self/status"), "VmSize") * 1024
@@ -186,3 +186,40 @@ def test_processes_that_really_run_out_of_memory(tmp_path: Path) -> None:
         0: ["False"] * 2, 1: ["False", "True"], 2: ["False", "True"], 3: ["False", "True"],
         4: ["False"], 5: ["False"],
     }  # fmt: skip
+    threads = {
+        line.split()[2] for path in notes.iterdir() for line in path.read_text().splitlines()
+    }
+    assert threads == {"1"}, "trials fight for processors"
+
+
+def hungry(request: TrialRequest, folder: Path) -> Iterator[EpochReport]:
+    """Trial 1 takes ever more memory, slowly; the others end soon."""
+    with (folder / request.trial).open("a") as file:
+        file.write(f"{request.alone}\n")
+    kept = []
+    for _ in range(60 if request.trial == name(1) else 0):
+        kept.append(torch.ones(25_000_000))
+        time.sleep(0.1)
+    time.sleep(1)
+    yield EpochReport(1, METRICS)
+
+
+@pytest.mark.integration
+@pytest.mark.cluster
+def test_rays_own_memory_monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It kills a process, for which Tune ends; the sweep goes on."""
+    from orchestrator.backends import ray
+
+    total, available = (
+        kernel_number(Path("/proc/meminfo"), key) * 1024 for key in ("MemTotal", "MemAvailable")
+    )
+    threshold = (total - available + 3_000_000_000) / total
+    monkeypatch.setenv("RAY_memory_usage_threshold", str(threshold))
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    sweep = sweep_of(tmp_path / "run", trials=4, workers=2)
+    ray.run(sweep, run_trial=partial(hungry, folder=notes))
+    states = {number: told(tmp_path / "run")[name(number)].state for number in range(4)}
+    assert states == {0: "complete", 1: "infeasible", 2: "complete", 3: "complete"}
+    assert (notes / name(1)).read_text().split() == ["False", "True"]

@@ -208,14 +208,18 @@ class Sweep:
             self._add(Told(name, "failed", trial.metrics, reason))
 
     def lost(self, name: str) -> None:
-        """Takes that a trial's process died: it goes on from its checkpoint, but only once.
+        """Takes that a trial's process died: it goes on from its checkpoint.
+
+        One that has finished no epoch since its process died before is told as failed.
 
         Raises:
             StorageError: If the record cannot be written.
         """
         trial = self._trials[name]
+        if trial.state is not None:
+            return
         if trial.died:
-            self.fail(name, "its process died twice")
+            self.fail(name, "its process died twice in the same epoch")
             return
         trial.died = True
         self.interrupted(name)
@@ -344,7 +348,7 @@ class Sweep:
             return
         trial = self._trials[event.trial]
         if isinstance(event, Reported):
-            trial.epoch, trial.metrics = event.epoch, event.metrics
+            trial.epoch, trial.metrics, trial.died = event.epoch, event.metrics, False
             if trial.confirms is not None:  # neither study nor scheduler sees it
                 return
             self._studies[trial.study].report(trial.number, event.epoch, event.metrics)

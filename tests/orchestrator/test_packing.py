@@ -25,8 +25,10 @@ PREDICTED = 3_000_000
 METRICS = {"val_accuracy": 0.5, "peak_bytes": PREDICTED}
 
 
-def sweep_of(directory: Path, trials: int = 3, workers: int = 1, **search: object) -> Sweep:
-    tiny = spec(search={"trials": trials, "workers": workers, **search}, train={"epochs": 1})
+def sweep_of(
+    directory: Path, trials: int = 3, workers: int = 1, epochs: int = 1, **search: object
+) -> Sweep:
+    tiny = spec(search={"trials": trials, "workers": workers, **search}, train={"epochs": epochs})
     site = Site(None, None, "cpu", {"digits": 10}, lambda *what: PREDICTED)
     return Sweep(tiny, SweepRecord.create(directory, tiny.resolved_yaml()), site)
 
@@ -87,9 +89,23 @@ def test_a_trial_whose_process_dies_goes_on_once(tmp_path: Path) -> None:
         request = sweep.ask()
         assert request is not None and request.trial == name(0)
         sweep.lost(request.trial)
-    assert told(tmp_path / "run")[name(0)].reason == "its process died twice"
+    assert told(tmp_path / "run")[name(0)].reason == "its process died twice in the same epoch"
     request = sweep.ask()
     assert request is not None and request.trial == name(1)
+
+
+def test_a_trial_that_gets_on_may_lose_many_processes(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "run", epochs=5)
+    for epoch in range(1, 5):
+        request = sweep.ask()
+        assert request is not None and request.trial == name(0)
+        assert sweep.report(request.trial, EpochReport(epoch, METRICS))
+        sweep.lost(request.trial)
+    request = sweep.ask()
+    assert request is not None and not sweep.report(request.trial, EpochReport(5, METRICS))
+    sweep.lost(request.trial)  # which it does not need any more
+    assert told(tmp_path / "run")[name(0)].state == "complete"
+    assert sweep.ask().trial == name(1)
 
 
 @pytest.mark.parametrize("sampler", ["random", "memory_aware"])

@@ -19,6 +19,7 @@ from orchestrator.sweep import Sweep
 
 _LINE_SECONDS = 10.0  # between two plain lines
 _LIVE_SECONDS = 0.5  # between two drawings of the table
+_PAUSE = 10  # times as long as it took to show is nothing shown; with many trials it takes a while
 _REASONS = 5  # of failed trials that are shown
 
 
@@ -34,7 +35,7 @@ class Progress:
         self._console = console
         self._sweep = sweep
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._shown = 0.0
+        self._due = 0.0
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -54,18 +55,20 @@ class Progress:
 
     def update(self) -> None:
         """Shows where the sweep stands, unless that was shown a moment ago."""
-        seconds = _LINE_SECONDS if self._live is None else _LIVE_SECONDS
-        if time.monotonic() - self._shown >= seconds:
+        if time.monotonic() >= self._due:
             self._show()
 
     def _show(self) -> None:
-        self._shown = time.monotonic()
+        began = time.monotonic()
         snapshot = self._sweep.snapshot()
         objectives = self._sweep.spec.objectives
         if self._live is not None:
             self._live.update(standing_view(snapshot, objectives), refresh=True)
         else:
             self._console.print(_line(snapshot, objectives), highlight=False, soft_wrap=True)
+        ended = time.monotonic()
+        seconds = _LINE_SECONDS if self._live is None else _LIVE_SECONDS
+        self._due = ended + max(seconds, _PAUSE * (ended - began))
 
 
 def _line(snapshot: Snapshot, objectives: dict[str, Mode]) -> str:

@@ -1,5 +1,6 @@
 """A tiny sweep that something happens to: started by its command, watched by its directory."""
 
+import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,8 +21,10 @@ from tinytl.finetune import CHECKPOINT
 
 Place = Literal["local", "ray", "cluster"]
 SWEEP = Path(__file__).with_name("tiny.yaml")
-_WAIT_SECONDS = 240.0
+_WAIT_SECONDS = 300.0
 _LEAVE_SECONDS = 30.0  # until the processes of a killed driver's trials have ended too
+# how long a driver waits for a head that is gone; 60 seconds by default
+_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 _T = TypeVar("_T")
 
 
@@ -78,7 +81,7 @@ class Scene:
         if self._place == "cluster":
             self.cluster = self.cluster or self.enter(cluster(self._temporary, (), ()))
             words += ["--address", self.cluster.address, "--nodes", "2"]
-            variables |= self.cluster.variables
+            variables |= self.cluster.variables | {_PATIENCE: "5"}
         self.driver = self.enter(tinytl("sweep", *words, *self.options, *options, **variables))
 
     @property
@@ -115,8 +118,15 @@ class Scene:
         raise TinyTLError(f"the sweep was not seen midway; it said:\n{self.driver.said()}")
 
     def wait_until_ended(self) -> int:
-        """Returns the sweep's status, and notes how many trials' processes it left."""
-        status = self.driver.wait(_WAIT_SECONDS)
+        """Returns the sweep's status, and notes how many trials' processes it left.
+
+        Raises:
+            TinyTLError: If it takes too long.
+        """
+        try:
+            status = self.driver.wait(_WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise TinyTLError(f"the sweep does not end; it said:\n{self.driver.said()}") from None
         deadline = time.monotonic() + _LEAVE_SECONDS
         while (left := self.driver.workers()) and time.monotonic() < deadline:
             time.sleep(0.1)

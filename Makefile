@@ -1,4 +1,4 @@
-# make demo | make test | make ui: each sets up what it needs on a machine with python3 and make.
+# make demo | make test | make test-cluster | make ui: each sets up what it needs on a machine with python3 and make.
 # TORCH_INDEX=URL takes torch and torchvision from another package index, for CPU-only wheels.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := runs/digits
 UV := $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo ui test clean
+.PHONY: demo ui test test-cluster clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime.stamp
@@ -21,7 +21,11 @@ test: .venv/development.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 -m "not cluster"
+
+# what starts Ray: minutes each, one after another
+test-cluster: .venv/development.stamp
+	$(BIN)/python -m pytest -m cluster --durations 20
 
 clean:
 	rm -rf .venv

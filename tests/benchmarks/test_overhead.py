@@ -23,7 +23,7 @@ def test_the_bound_is_for_fast_samplers_of_ours(
     found = measure_overhead(200, 0.5, 2)
     assert found["holds"] == holds
     assert [run["times_ideal"] for run in found["runs"]] == [
-        1.04, ours / 50, 1.98, 8.0, 8.0,
+        1.04, ours / 50, 1.98, 20.0, 20.0,  # peers run a tenth of the trials
     ]  # fmt: skip
     print_overhead(found)
     assert ("DOES NOT HOLD" in capsys.readouterr().out) != holds

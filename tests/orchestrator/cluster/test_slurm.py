@@ -56,7 +56,7 @@ esac
 """
 # waits for the nodes, as the sweep does
 TINYTL = r"""
-until [ "$(grep -c ^start "$STEPS")" -ge "$6" ]; do sleep 0.1; done
+until [ "$(grep -c '^start -' "$STEPS")" -ge "$6" ]; do sleep 0.1; done
 echo "tinytl $*; mode $RAY_AUTH_MODE" >>"$STEPS"
 """
 

@@ -14,9 +14,9 @@ def asked(directory: Path) -> list[Asked]:
 
 
 def test_nothing_above_the_limit_is_asked_for(tmp_path: Path) -> None:
-    run(tmp_path / "run", "local", search={"sampler": None, "trials": 5},
+    run(tmp_path / "run", "local", search={"sampler": None, "trials": 4},
         limits={"peak_bytes": 950_000})  # fmt: skip
-    assert states(tmp_path / "run") == {"complete": 5}
+    assert states(tmp_path / "run") == {"complete": 4}
     assert all(event.predicted_bytes <= 950_000 for event in asked(tmp_path / "run"))
 
 

@@ -18,8 +18,9 @@ from orchestrator.progress import Progress, show_failures
 from orchestrator.record import SWEEP_FILE, Ended, SweepRecord
 from orchestrator.resources import predicted_peak_bytes
 from orchestrator.retention import Retention
+from orchestrator.site import Site
 from orchestrator.spec import SweepSpec, load_spec
-from orchestrator.sweep import Site, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.tracking import Tracker
 from tinytl.errors import ConfigError, TinyTLError, TrainingError
 from tinytl.storage import write_atomically

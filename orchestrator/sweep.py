@@ -7,46 +7,20 @@ tracking and progress follow from there, so that a resumed sweep replays into th
 
 import itertools
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from orchestrator.history import History
 from orchestrator.record import Asked, Event, Record, Reported, State, Told
 from orchestrator.schedule import Halving
-from orchestrator.search import KnownMemory, Study
-from orchestrator.search.warm_start import earlier_trials
+from orchestrator.site import Site
 from orchestrator.snapshot import Snapshot, snapshot
 from orchestrator.spec import SweepSpec
+from orchestrator.suggestions import Suggestion, Suggestions
 from orchestrator.trial import TrialRequest
 from tinytl.config import FinetuneConfig
-from tinytl.errors import TinyTLError
 from tinytl.finetune import EpochReport
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a sweep runs.
-
-    Attributes:
-        data: Root of the datasets.
-        weights: Where to look for weights first.
-        device: Where trials train.
-        classes: Number of classes of each dataset.
-        predict: Returns the `peak_bytes` that a trial will measure, from its configuration, number
-            of classes, device and threads.
-        cache_limit_bytes: The most that the cache of decoded images may keep of a dataset; None for
-            the default.
-    """
-
-    data: Path | None
-    weights: Path | None
-    device: str
-    classes: Mapping[str, int]
-    predict: Callable[[FinetuneConfig, int, str, int], int]
-    cache_limit_bytes: int | None = None
 
 
 @dataclass
@@ -64,17 +38,6 @@ class _Trial:
     state: State | None = None
     died: bool = False
     alone: bool = False
-
-
-@dataclass(frozen=True)
-class _Suggestion:
-    """What a study suggested; `problem` says why it cannot be built."""
-
-    study: str
-    number: int
-    params: dict[str, Any]
-    predicted_bytes: int | None
-    problem: str | None
 
 
 class Sweep:
@@ -99,23 +62,16 @@ class Sweep:
         self.site = site
         self._subscribers: list[Callable[[], None]] = []
         self._clock = clock
-        self._predicted_bytes: dict[str, int] = {}
-        self._studies = {
-            name: Study(name, spec.space, spec.objectives, spec.search, self._known_memory(name))
-            for name in spec.datasets
-        }
+        self._suggestions = Suggestions(spec, site)
         halving = spec.search.scheduler == "halving"
         self._scheduler = Halving(spec.objectives, spec.search.halving) if halving else None
         self._trials: dict[str, _Trial] = {}
-        self._asked = Counter(dict.fromkeys(spec.datasets, 0))
-        self._exhausted: set[str] = set()
-        self._ready: deque[_Suggestion] = deque()
+        self._ready: deque[Suggestion] = deque()
         self._running: set[str] = set()
         self._out_of_memory: deque[str] = deque()
         self._began = clock()
         self._searching = True
         self._history = History(record.since)
-        self._learn_from_earlier()
         for event in record.events():
             self._apply(event, replayed=True)
         self._waiting = deque(self.unfinished)
@@ -277,35 +233,6 @@ class Sweep:
         waiting = len(self._waiting) + len(self._out_of_memory)
         return snapshot(self.spec, self._history, time.time(), waiting=waiting)
 
-    def _learn_from_earlier(self) -> None:
-        if self.spec.search.warm_start is None:
-            return
-        directory, limits = Path(self.spec.search.warm_start), self.spec.limits.of_metrics()
-        for name, study in self._studies.items():
-            for earlier in earlier_trials(
-                directory, name, self.spec.space, self.spec.objectives, limits
-            ):
-                study.add_earlier(earlier)
-
-    def _known_memory(self, study: str) -> KnownMemory:
-        return KnownMemory(
-            lambda params: self._predict(study, params)[0], self.spec.limits.peak_bytes
-        )
-
-    def _predict(self, study: str, params: Mapping[str, object]) -> tuple[int | None, str | None]:
-        """Returns the predicted memory of a trial, or why it cannot be built."""
-        key = _key(study, params)
-        if key in self._predicted_bytes:
-            return self._predicted_bytes[key], None
-        try:
-            config = self.spec.finetune_config(study, params)
-            classes, threads = self.site.classes[study], self.spec.search.threads
-            predicted_bytes = self.site.predict(config, classes, self.site.device, threads)
-        except TinyTLError as error:
-            return None, str(error)
-        self._predicted_bytes[key] = predicted_bytes
-        return predicted_bytes, None
-
     def _told_too_big(self, name: str) -> bool:
         trial = self._trials[name]
         limit = self.spec.limits.peak_bytes
@@ -339,19 +266,14 @@ class Sweep:
             config = self.spec.finetune_config(event.study, event.params)
             trial = _Trial(event.study, event.number, config, event.predicted_bytes, event.confirms)
             self._trials[event.trial] = trial
-            if event.predicted_bytes is not None:
-                key = _key(event.study, event.params)
-                self._predicted_bytes[key] = event.predicted_bytes
-            if replayed and event.confirms is None:
-                self._asked[event.study] += 1
-                self._studies[event.study].replay_ask(event.number, event.params)
+            self._suggestions.note(event, replayed=replayed)
             return
         trial = self._trials[event.trial]
         if isinstance(event, Reported):
             trial.epoch, trial.metrics, trial.died = event.epoch, event.metrics, False
             if trial.confirms is not None:  # neither study nor scheduler sees it
                 return
-            self._studies[trial.study].report(trial.number, event.epoch, event.metrics)
+            self._suggestions.studies[trial.study].report(trial.number, event.epoch, event.metrics)
             if self._scheduler is not None and event.epoch < trial.config.epochs:
                 trial.goes_on = self._scheduler.goes_on(trial.study, event.epoch, event.metrics)
         else:
@@ -359,7 +281,7 @@ class Sweep:
             self._running.discard(event.trial)
             if trial.confirms is not None:  # the study searches, and learns nothing from it
                 return
-            self._studies[trial.study].tell(
+            self._suggestions.studies[trial.study].tell(
                 trial.number, event.state, event.metrics, violation=self._violation(event)
             )
 
@@ -388,36 +310,13 @@ class Sweep:
             trial.alone,
         )
 
-    def _suggest(self) -> _Suggestion | None:
-        """Returns what the study with the fewest trials suggests, among those that may have more.
-
-        None means that no study may, or that the search has ended.
-        """
-        most = self.spec.search.trials
-        while self._searching:
-            able = [
-                study
-                for study, count in self._asked.items()
-                if study not in self._exhausted and (most is None or count < most)
-            ]
-            if not able:
-                break
-            study = min(able, key=lambda study: self._asked[study])
-            asked = self._studies[study].ask()
-            if asked is not None:
-                self._asked[study] += 1
-                return _Suggestion(study, *asked, *self._predict(study, asked[1]))
-            self._exhausted.add(study)
-        return None
+    def _suggest(self) -> Suggestion | None:
+        return self._suggestions.next() if self._searching else None
 
     def _ending(self) -> bool:
         hours = self.spec.limits.hours
         out_of_time = hours is not None and self._clock() - self._began > hours * 3600
         return out_of_time or self.stopping
-
-
-def _key(study: str, params: Mapping[str, object]) -> str:
-    return f"{study}/{sorted(params.items())}"
 
 
 def _too_big(how: str, peak_bytes: float, limit: int) -> str:

@@ -36,8 +36,9 @@ from orchestrator.backends import local
 from orchestrator.kernel import kernel_number
 from orchestrator.record import SweepRecord, Told, read_events
 from orchestrator.simulation.virtual import Clock, Notes
+from orchestrator.site import Site
 from orchestrator.spec import SweepSpec
-from orchestrator.sweep import Site, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRequest
 from tinytl.config import FinetuneConfig
 from tinytl.finetune import EpochReport

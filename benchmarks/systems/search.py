@@ -27,8 +27,9 @@ from orchestrator.simulation.compare import Contender, compare
 from orchestrator.simulation.oracle import Oracle
 from orchestrator.simulation.report import numbers, picture, show, standard_error, target
 from orchestrator.simulation.tables import read_table, write_table
+from orchestrator.site import Site
 from orchestrator.spec import load_spec
-from orchestrator.sweep import Site, Sweep
+from orchestrator.sweep import Sweep
 from tinytl.builtin import build_weights
 from tinytl.data import load_splits
 from tinytl.storage import write_atomically

@@ -1,30 +1,31 @@
 """`tinytl confirm`: whether a sweep's fronts hold up with other seeds."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from orchestrator.commands.sweep import LINE_WIDTH, Backend
+from orchestrator.commands.options import (
+    Address,
+    Backend,
+    Data,
+    OnBackend,
+    SweepDirectory,
+    Weights,
+    launch_or_exit,
+    make_console,
+)
 from tinytl.errors import ConfigError
 
 
 def confirm(
-    directory: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR]", help="A sweep's directory; default: the newest in runs/."),
-    ] = None,
+    directory: SweepDirectory = None,
     seeds: Annotated[
         int, typer.Option(help="How many seeds that the search did not use.", min=1, max=100)
     ] = 3,
-    data: Annotated[Path | None, typer.Option(help="Root of the datasets, or one of them.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Directory of weights files.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
-    backend: Annotated[
-        Backend, typer.Option(help="local runs one trial after the other, without Ray.")
-    ] = Backend.ray,
+    data: Data = None,
+    weights: Weights = None,
+    address: Address = None,
+    backend: OnBackend = Backend.ray,
 ) -> None:
     """Train the members of a sweep's fronts again with other seeds; show mean and spread.
 
@@ -32,7 +33,7 @@ def confirm(
     """
     # slow to import, and not needed to list the options
     from orchestrator.find import find_sweep
-    from orchestrator.launch import Launch, launch
+    from orchestrator.launch import Launch
     from orchestrator.record import SWEEP_FILE
     from orchestrator.saved import read_sweep
     from orchestrator.spec import load_spec
@@ -55,7 +56,5 @@ def confirm(
         address=address,
         search=False,
     )
-    console = Console(width=None if sys.stdout.isatty() else LINE_WIDTH)
-    if not launch(spec, how, console):
-        console.print("stopped; the same command goes on", style="yellow")
-        raise typer.Exit(130)
+    console = make_console()
+    launch_or_exit(spec, how, console, "the same command goes on")

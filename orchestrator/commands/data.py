@@ -1,6 +1,5 @@
 """`tinytl data`: which datasets there are, how to get one, whether it is whole, what is kept."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from orchestrator.commands.options import make_console
 from tinytl.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from tinytl.data import DatasetInfo
 
 INCOMPLETE = 1
-_LINE_WIDTH = 120  # of a log
-
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -53,7 +51,7 @@ def list_datasets(data: Data = None) -> None:
         place = next(places(info.name, root), None)
         where = "built in" if not info.needs_data else place.name if place else "-"
         table.add_row(info.name, *_sizes(info), where, _how_to_get(info))
-    console = _console()
+    console = make_console()
     console.print(f"Datasets in {root}:", highlight=False, soft_wrap=True)
     console.print(table)
 
@@ -66,7 +64,7 @@ def fetch(name: Name, data: Data = None) -> None:
 
     if name not in DATASETS:
         raise ConfigError(f"{unknown_name('dataset', name, DATASETS)}; own folders are not fetched")
-    console = _console()
+    console = make_console()
     if not DATASETS[name].needs_data:
         console.print(f"{name} is built in; there is nothing to fetch")
     with _progress(console) as on_progress:
@@ -86,7 +84,7 @@ def check(
     from tinytl.data import dataset_info
     from tinytl.data.sources.check import check_dataset
 
-    console = _console()
+    console = make_console()
     whole = True
     with _progress(console) as on_progress:
         decoding = on_progress("decoding images")
@@ -107,7 +105,7 @@ def clear() -> None:
     from tinytl.data import clear_cache, images_directory
 
     freed = f"deleted {clear_cache() / 1e6:,.1f} MB of decoded images in {images_directory()}"
-    _console().print(freed, highlight=False, soft_wrap=True)
+    make_console().print(freed, highlight=False, soft_wrap=True)
 
 
 def _sizes(info: "DatasetInfo") -> list[str]:
@@ -123,10 +121,6 @@ def _how_to_get(info: "DatasetInfo") -> str:
         return "-"
     by_hand = any(archive.url is None for archive in info.archives)
     return f"tinytl data fetch {info.name}" + (" says how" if by_hand else "")
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _LINE_WIDTH)
 
 
 @contextmanager

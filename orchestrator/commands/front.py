@@ -2,21 +2,17 @@
 
 import json
 import shlex
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from orchestrator.commands.sizes import parse_size
+from orchestrator.commands.options import SweepDirectory, parse_size
 from tinytl.errors import ConfigError
 
 
 def front(
-    directory: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR]", help="A sweep's directory; default: the newest in runs/."),
-    ] = None,
+    directory: SweepDirectory = None,
     budget: Annotated[
         str | None, typer.Option(help="Only the best that trains within this memory: 36MB.")
     ] = None,

@@ -1,17 +1,14 @@
 """`tinytl simulate`: compare samplers and schedulers on recorded trials, in virtual time."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from orchestrator.commands.options import make_console
 from tinytl.errors import ConfigError, unknown_name
-
-_LINE_WIDTH = 120  # of a log
 
 
 def simulate(
@@ -56,7 +53,7 @@ def simulate(
     schedulers = _names("--scheduler", scheduler, SCHEDULERS)
     spec = load_spec(file, overrides or (), trials=trials)
     rows = read_table(source)
-    console = Console(width=None if sys.stdout.isatty() else _LINE_WIDTH)
+    console = make_console()
     oracles = {study: Oracle(spec, study, rows) for study in spec.datasets}
     for study, oracle in oracles.items():
         console.print(f"{study}: {oracle.describe()}", highlight=False, soft_wrap=True)

@@ -2,13 +2,14 @@
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
+
+from orchestrator.commands.options import SweepDirectory
 
 if TYPE_CHECKING:
     from orchestrator.saved import SavedSweep
@@ -18,10 +19,7 @@ _SHOWN = 20  # unfinished trials
 
 
 def status(
-    directory: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR]", help="A sweep's directory; default: the newest in runs/."),
-    ] = None,
+    directory: SweepDirectory = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it anew until nothing runs, or Ctrl-C.")
     ] = False,

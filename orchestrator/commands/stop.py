@@ -2,11 +2,10 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
+from orchestrator.commands.options import SweepDirectory
 from orchestrator.find import find_sweep
 from orchestrator.record import Process, read_process, request_stop
 
@@ -15,10 +14,7 @@ _LINE_SECONDS = 10.0
 
 
 def stop(
-    directory: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR]", help="A sweep's directory; default: the newest in runs/."),
-    ] = None,
+    directory: SweepDirectory = None,
 ) -> None:
     """Stop a running sweep as Ctrl-C does, from anywhere, and wait until it has ended.
 

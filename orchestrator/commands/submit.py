@@ -1,16 +1,13 @@
 """`tinytl submit`: run a sweep on other machines."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from orchestrator.commands.options import make_console
 from tinytl.errors import ConfigError
-
-_LINE_WIDTH = 120  # of a log
 
 
 def submit(
@@ -87,5 +84,5 @@ def submit(
             f"{' and '.join(ways) or 'none'}"
         )
     (make,) = ways.values()
-    console = Console(width=None if sys.stdout.isatty() else _LINE_WIDTH)
+    console = make_console()
     make().run(place, console, dry_run=dry_run)

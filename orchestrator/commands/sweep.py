@@ -1,23 +1,20 @@
 """`tinytl sweep`: run a sweep file."""
 
-import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from orchestrator.commands.sizes import parse_size
-
-LINE_WIDTH = 120  # of a log
-
-
-class Backend(StrEnum):
-    """What runs the trials."""
-
-    ray = "ray"
-    local = "local"
+from orchestrator.commands.options import (
+    Address,
+    Backend,
+    Data,
+    OnBackend,
+    Weights,
+    launch_or_exit,
+    make_console,
+    parse_size,
+)
 
 
 def sweep(
@@ -27,16 +24,14 @@ def sweep(
         typer.Argument(metavar="[KEY=VALUE]...", help="Put in place of what the file says."),
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Trials of each dataset.", min=1)] = None,
-    data: Annotated[Path | None, typer.Option(help="Root of the datasets, or one of them.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Directory of weights files.")] = None,
+    data: Data = None,
+    weights: Weights = None,
     out: Annotated[Path | None, typer.Option(help="The sweep's directory [runs/NAME].")] = None,
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    address: Address = None,
     nodes: Annotated[
         int, typer.Option(help="Wait until that cluster has so many nodes.", min=1)
     ] = 1,
-    backend: Annotated[
-        Backend, typer.Option(help="local runs one trial after the other, without Ray.")
-    ] = Backend.ray,
+    backend: OnBackend = Backend.ray,
     tracking_uri: Annotated[str | None, typer.Option(help="Of an MLflow server.")] = None,
     cache_limit: Annotated[
         str | None,
@@ -49,10 +44,10 @@ def sweep(
 ) -> None:
     """Search the trade-off between accuracy and measured training memory."""
     # slow to import, and not needed to list the options
-    from orchestrator.launch import Launch, launch
+    from orchestrator.launch import Launch
     from orchestrator.spec import load_spec
 
-    console = Console(width=None if sys.stdout.isatty() else LINE_WIDTH)
+    console = make_console()
     if tracking_uri is not None:
         overrides = [*(overrides or []), f"tracking.uri={tracking_uri}"]
     spec = load_spec(file, overrides or (), trials=trials, data=data)
@@ -68,8 +63,5 @@ def sweep(
         nodes=nodes,
         cache_limit_bytes=limit_bytes,
     )
-    finished = launch(spec, how, console)
-    if not finished:
-        console.print("stopped; the same command with --resume goes on", style="yellow")
-        raise typer.Exit(130)
+    launch_or_exit(spec, how, console, "the same command with --resume goes on")
     console.print(f"browse it: tinytl ui {directory}", highlight=False, soft_wrap=True)

@@ -1,14 +1,11 @@
 """`tinytl train`: one configuration."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from orchestrator.commands.sizes import parse_size
-from orchestrator.commands.sweep import LINE_WIDTH
+from orchestrator.commands.options import Data, Weights, make_console, parse_size
 from orchestrator.find import RUNS
 from tinytl.errors import ConfigError
 
@@ -29,8 +26,8 @@ def train(
         typer.Option(help="With --from DIR: the best of the front within this memory: 36MB."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="Whose front, if DIR has several.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Root of the datasets, or one of them.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Directory of weights files.")] = None,
+    data: Data = None,
+    weights: Weights = None,
     out: Annotated[Path | None, typer.Option(help="For the checkpoint [runs/NAME].")] = None,
     threads: Annotated[
         int | None, typer.Option(help="Processors [the sweep's, or all].", min=1)
@@ -81,7 +78,7 @@ def train(
         threads=threads or torch.get_num_threads(),
         cache_limit_bytes=limit_bytes,
     )
-    console = Console(width=None if sys.stdout.isatty() else LINE_WIDTH)
+    console = make_console()
     try:
         train_config(config, place, console)
     except KeyboardInterrupt:

@@ -1,20 +1,17 @@
 """`tinytl ui`: the sweep's runs and fronts in a browser."""
 
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from orchestrator.commands.options import SweepDirectory
 from orchestrator.find import find_sweep
 
 
 def ui(
-    directory: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR]", help="A sweep's directory; default: the newest in runs/."),
-    ] = None,
+    directory: SweepDirectory = None,
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65535, help="Port; default: the first free one from 5000 on."),

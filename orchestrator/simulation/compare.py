@@ -11,9 +11,10 @@ from orchestrator.pareto import Point, hypervolume, reference_point
 from orchestrator.record import Asked, Event, Reported, Told
 from orchestrator.simulation.oracle import Oracle
 from orchestrator.simulation.virtual import Clock, Notes, run
+from orchestrator.site import Site
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.space import Domain
-from orchestrator.sweep import Site, Sweep
+from orchestrator.sweep import Sweep
 from tinytl.config import FinetuneConfig
 
 

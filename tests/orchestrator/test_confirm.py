@@ -11,7 +11,8 @@ from orchestrator.cli import main
 from orchestrator.pareto import Point, confirmed_front, front_table
 from orchestrator.plots import plot_html, write_pictures
 from orchestrator.record import Asked, SweepRecord, Told
-from orchestrator.sweep import Site, Sweep
+from orchestrator.site import Site
+from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRequest
 from tests.sweeps import events, run, spec, states
 from tinytl.errors import ConfigError

@@ -9,11 +9,6 @@ from benchmarks.systems.faults.scene import Place
 from benchmarks.systems.faults.strike import strike
 
 ON_RAY = [pytest.mark.cluster, pytest.mark.integration]
-# to be mended
-OPEN = {
-    ("storage full", "local"): "some runs in MLflow are missing or not ended after the resume",
-    ("head killed", "cluster"): "was never seen to finish",
-}
 CASES = [
     pytest.param(
         fault, place, id=f"{fault.name}, {place}", marks=[] if place == "local" else ON_RAY
@@ -24,11 +19,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("fault", "place"), CASES)
-def test_nothing_is_lost(
-    fault: Fault, place: Place, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if (fault.name, place) in OPEN:
-        request.applymarker(pytest.mark.xfail(reason=OPEN[fault.name, place], strict=False))
+def test_nothing_is_lost(fault: Fault, place: Place, tmp_path: Path) -> None:
     try:
         found = strike(fault, place, tmp_path)
     except PermissionError as error:

@@ -14,7 +14,8 @@ from orchestrator.admission import RanOutOfMemoryError
 from orchestrator.backends import local
 from orchestrator.kernel import kernel_number
 from orchestrator.record import Asked, SweepRecord, Told, read_events
-from orchestrator.sweep import Site, Sweep
+from orchestrator.site import Site
+from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRequest, run_trial
 from tests.memory_faults import join, memory_group
 from tests.sweeps import spec

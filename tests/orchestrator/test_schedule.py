@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from orchestrator.record import SweepRecord
 from orchestrator.schedule import Halving, crowding_distances
+from orchestrator.site import Site
 from orchestrator.spec.settings import HalvingSettings
-from orchestrator.sweep import Site, Sweep
+from orchestrator.sweep import Sweep
 from tests.sweeps import spec
 from tinytl.errors import ConfigError
 from tinytl.finetune import EpochReport

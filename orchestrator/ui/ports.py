@@ -37,13 +37,19 @@ def choose_port(host: str, port: int | None) -> int:
 
 def holder(port: int) -> str | None:
     """Returns which process listens on the port, or None where /proc does not tell."""
-    inodes = _listening_inodes(port)
-    for process in Path("/proc").glob("[0-9]*") if inodes else ():
-        if inodes & _open_files(process):
-            words = (process / "cmdline").read_bytes().split(b"\0")
+    for process in listeners(port):
+        with contextlib.suppress(OSError):  # it has ended
+            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
             command = b" ".join(words).decode(errors="replace").strip()
-            return f"process {process.name} ({command[:80]})"
+            return f"process {process} ({command[:80]})"
     return None
+
+
+def listeners(port: int) -> list[int]:
+    """Returns the ids of the processes that listen on the port; none where /proc does not tell."""
+    inodes = _listening_inodes(port)
+    processes = Path("/proc").glob("[0-9]*") if inodes else ()
+    return [int(process.name) for process in processes if inodes & _open_files(process)]
 
 
 def _open_files(process: Path) -> set[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import IO
 
 from orchestrator.tracking.mirror import Cursor
 from orchestrator.tracking.tracker import ARTIFACTS_FOLDER, MLFLOW_SETTINGS, STORE_FILE, sqlite_file
+from orchestrator.ui.ports import listeners
 from tinytl.errors import ConfigError, TinyTLError
 
 _START_SECONDS = 120.0
@@ -56,7 +58,8 @@ class Server:
                 raise self._ended()
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{self.url}/health", timeout=5).close()  # noqa: S310
-                return
+                if self._is_ours():
+                    return
             time.sleep(0.2)
         raise TinyTLError(
             f"the MLflow server did not answer within {_START_SECONDS:g} s; try again"
@@ -75,6 +78,17 @@ class Server:
             except ProcessLookupError:
                 break
         self._process.wait()
+
+    def _is_ours(self) -> bool:
+        """Returns whether it is this server that answers, not one that took the port just before.
+
+        Where nothing tells who listens, what answers is taken for this server.
+        """
+        port = urllib.parse.urlsplit(self.url).port
+        found = listeners(port) if port else []
+        with contextlib.suppress(ProcessLookupError):
+            return not found or self._process.pid in map(os.getpgid, found)
+        return False
 
     def _ended(self) -> TinyTLError:
         self._log.seek(0)

@@ -1,3 +1,4 @@
+import http.server
 import json
 import os
 import re
@@ -6,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +25,13 @@ from tinytl.errors import ConfigError, TinyTLError
 
 COMMAND = "import typer; from orchestrator.commands.ui import ui; typer.run(ui)"
 LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture
+def free():
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -51,12 +60,9 @@ def test_port_in_use_is_named_with_its_holder(taken):
         assert f"by process {os.getpid()} (" in str(error.value)
 
 
-def test_port_free_is_taken_as_it_is():
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port = probe.getsockname()[1]
-    assert choose_port(LOOPBACK, port) == port
-    assert holder(port) is None
+def test_port_free_is_taken_as_it_is(free):
+    assert choose_port(LOOPBACK, free) == free
+    assert holder(free) is None
 
 
 def test_without_a_port_the_next_free_one_is_taken(monkeypatch, taken):
@@ -124,13 +130,32 @@ def test_command_loads_nothing_heavy_before_it_runs():
 
 
 @pytest.mark.integration
-def test_server_that_cannot_start_says_why(tmp_path):
+def test_server_that_cannot_start_says_why(tmp_path, free):
     cursor = Cursor("s", "nonsense://store", 0, "1", {})
     with (
         pytest.raises(TinyTLError, match=r"(?s)the MLflow server ended with code .*nonsense"),
-        serve(tmp_path, cursor, LOOPBACK, choose_port(LOOPBACK, None)),
+        serve(tmp_path, cursor, LOOPBACK, free),
     ):
         pass
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+
+@pytest.mark.integration
+def test_another_server_that_took_the_port_meanwhile_is_not_taken_for_ours(tmp_path):
+    cursor = Cursor("s", f"sqlite:///{tmp_path}/mlflow.db", 0, "1", {})
+    with http.server.HTTPServer((LOOPBACK, 0), Healthy) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with (
+            pytest.raises(TinyTLError, match=r"(?s)the MLflow server ended with code .*in use"),
+            serve(tmp_path, cursor, LOOPBACK, other.server_port),
+        ):
+            pass
+        other.shutdown()
 
 
 def post(url, body):
@@ -179,7 +204,7 @@ def children_of(pid):
 
 
 @pytest.mark.integration
-def test_ui_shows_a_running_sweep_and_leaves_nothing_behind(tmp_path):
+def test_ui_shows_a_running_sweep_and_leaves_nothing_behind(tmp_path, free):
     record = SweepRecord.create(tmp_path / "made", "name: test\n")
     append_trial(record, 0)
     tracker = tracker_of(tmp_path / "made")
@@ -188,7 +213,7 @@ def test_ui_shows_a_running_sweep_and_leaves_nothing_behind(tmp_path):
     record.close()
     shutil.move(tmp_path / "made", tmp_path / "moved")
 
-    port = choose_port(LOOPBACK, None)
+    port = free
     ui = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(tmp_path / "moved"), "--port", str(port)],
         stdout=subprocess.PIPE,

@@ -312,10 +312,11 @@ def test_killed_in_the_midst_of_a_batch_nothing_is_lost_or_doubled(record):
 
 @pytest.mark.integration
 def test_server_that_comes_late_gets_everything(record, tmp_path, empty_store, monkeypatch):
-    from orchestrator.ui.ports import choose_port
     from orchestrator.ui.server import serve
 
-    port = choose_port("127.0.0.1", None)
+    with socket.socket() as probe:  # of any port, as other tests serve at the same time
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     uri = f"http://127.0.0.1:{port}"
     tracker = tracker_of(record.directory, uri=uri)
     tracker.start()

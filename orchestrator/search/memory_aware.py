@@ -30,7 +30,7 @@ COMPARED = 4  # of the most promising candidates, whose memory is then predicted
 PREDICTIONS = 32  # at most, for one suggestion
 PROBES = 32  # random trials whose memory is predicted, so that also what is too big is known
 LEARNED = 400  # of the newest trials: what a process learns in a moment
-_REFIT = 8  # trials between two fits of a kernel, and of the model of memory
+_FIRST_FIT, _REFIT = 8, 1.25  # a kernel is fitted to 8 trials, and again to a quarter more
 
 Params = Mapping[str, Any]
 
@@ -77,6 +77,8 @@ class MemoryAware:
     """
 
     def __init__(self, space: SearchSpace, known: KnownMemory, seed: int) -> None:
+        import sklearn.gaussian_process  # noqa: F401  (seconds: now, not while trials wait)
+
         self._space = space
         self._known = known
         self._seed = seed
@@ -147,11 +149,13 @@ class MemoryAware:
                 taught.append((seen, seen.accuracy))
             elif seen.state == "stopped" and seen.curve:
                 taught.append((seen, _foreseen(seen, complete)))
+            elif seen.state == "infeasible":  # nothing is gained there
+                taught.append((seen, 0.0))
         return [(seen, value) for seen, value in taught if seen.peak_bytes is not None][-LEARNED:]
 
     def _fitted_accuracy(self, taught: Sequence[tuple[_Seen, float]]) -> GaussianProcess:
         """Returns a model of accuracy, with a kernel that was fitted to most of what it learned."""
-        count = len(self._learned) - len(self._learned) % _REFIT
+        count = _fitted_to(len(self._learned))
         if self._kernel is None or self._kernel[0] != count:
             early = self._taught(count)
             self._kernel = (count, self._process(early if len(early) > 1 else taught).kernel)
@@ -220,9 +224,14 @@ class MemoryAware:
     def _first_allowed(
         self, candidates: Sequence[dict[str, Any]], count: int
     ) -> list[dict[str, Any]]:
-        """Returns the first candidates within the limit; without any the one that needs least."""
+        """Returns the first candidates within the limit; without any the one that needs least.
+
+        Half of the predictions are for the first candidates, the others for some of all.
+        """
         allowed, tried = [], []
-        for params in candidates[:PREDICTIONS]:
+        first = PREDICTIONS // 2
+        others = candidates[first :: max(1, math.ceil(len(candidates) / first))]
+        for params in [*candidates[:first], *others]:
             peak_bytes = self._known.predict(params)
             tried.append((math.inf if peak_bytes is None else peak_bytes, params))
             if self._known.allows(peak_bytes):
@@ -238,7 +247,7 @@ class MemoryAware:
 
     def _guessed(self, rows: np.ndarray) -> np.ndarray:
         """Returns about how much memory candidates need, without a prediction for each."""
-        count = len(self._asked) - len(self._asked) % _REFIT
+        count = _fitted_to(len(self._asked))
         if self._memory_model is None or self._memory_model[0] != count:
             self._memory_model = (count, self._fitted_memory(count))
         return np.exp(self._memory_model[1].mean(rows))
@@ -254,6 +263,14 @@ class MemoryAware:
         known = [(params, size) for params, size in sizes if size is not None]
         rows = self._features.matrix([params for params, _ in known])
         return GaussianProcess(rows, np.log([size for _, size in known]))
+
+
+def _fitted_to(count: int) -> int:
+    """Returns how many of so many trials a kernel was fitted to last, which is what takes time."""
+    fitted, step = 0, float(_FIRST_FIT)
+    while step <= count:
+        fitted, step = int(step), step * _REFIT
+    return fitted
 
 
 def _inputs(rows: np.ndarray, memory: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The parameters of a sweep file, each with the rule of its field in the schema."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -74,6 +75,11 @@ for _name, _section in SECTIONS.items():
     RULES[_section.staged] = _section.rule
 
 
+@functools.cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(RULES[name])
+
+
 def parse_value(name: str, value: Any, path: str) -> Any:
     """Returns the value of a parameter as its field holds it.
 
@@ -86,7 +92,7 @@ def parse_value(name: str, value: Any, path: str) -> Any:
         ConfigError: If the value breaks the field's rule.
     """
     try:
-        value = TypeAdapter(RULES[name]).validate_python(value, strict=True)
+        value = _adapter(name).validate_python(value, strict=True)
     except ValidationError as error:
         raise ConfigError(problems_of(error, f"{path}.")) from None
     if name in _NAMES:

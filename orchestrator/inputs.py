@@ -6,12 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.find import find_sweep
 from orchestrator.spec import SweepSpec
 from orchestrator.weights import prepare_weights
 from tinytl.config import Norm
 from tinytl.data import Splits, load_splits
-from tinytl.errors import ConfigError, TinyTLError
+from tinytl.errors import TinyTLError
 
 
 def prepare_inputs(
@@ -36,7 +35,6 @@ def prepare_inputs(
             datasets[dataset] = load_splits(dataset, data, validation=validation)
         except TinyTLError as error:
             problems.append(str(error))
-    problems += _warm_start_problems(spec)
     classes = [len(splits.classes) for splits in datasets.values()]
     return datasets, problems + prepare_weights(networks_of(spec), weights, classes, console)
 
@@ -44,13 +42,3 @@ def prepare_inputs(
 def networks_of(spec: SweepSpec) -> Iterator[tuple[str, str, Norm | None]]:
     """Yields backbone, weights and normalization layers of each network that trials may have."""
     yield from itertools.product(*(spec.values(key) for key in ("backbone", "weights", "norm")))
-
-
-def _warm_start_problems(spec: SweepSpec) -> list[str]:
-    if spec.search.warm_start is None:
-        return []
-    try:
-        find_sweep(Path(spec.search.warm_start))
-    except ConfigError as error:
-        return [f"search.warm_start: {problem}" for problem in error.problems]
-    return []

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from orchestrator.backends import local
+from orchestrator.find import find_sweep
 from orchestrator.fronts import front_view
 from orchestrator.hook import run_on_finish
 from orchestrator.images import cache_images
@@ -130,6 +131,7 @@ def _run_tracked(sweep: Sweep, how: Launch, console: Console) -> bool:
 
 def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
     datasets, problems = prepare_inputs(spec, how.data, how.weights, console)
+    problems += _warm_start_problems(spec)
     if problems:
         raise ConfigError(problems)
     if how.address is None:  # else each node builds a cache of its own
@@ -149,6 +151,16 @@ def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
         predict=partial(predicted_peak_bytes, weights=how.weights),
         cache_limit_bytes=how.cache_limit_bytes,
     )
+
+
+def _warm_start_problems(spec: SweepSpec) -> list[str]:
+    if spec.search.warm_start is None:
+        return []
+    try:
+        find_sweep(Path(spec.search.warm_start))
+    except ConfigError as error:
+        return [f"search.warm_start: {problem}" for problem in error.problems]
+    return []
 
 
 def _open(spec: SweepSpec, how: Launch) -> SweepRecord:
@@ -179,7 +191,9 @@ def _run(sweep: Sweep, how: Launch, console: Console) -> bool:
         if how.search:
             _run_backend(sweep, how)
         seeds = sweep.spec.confirm
-        if seeds and not sweep.stopping and not (how.search and sweep.unfinished):
+        if seeds and not (how.search and sweep.unfinished):
+            if sweep.ending:
+                return False
             sweep.confirm(seeds)
             if sweep.unfinished:
                 console.print(f"confirming the fronts with {seeds} seeds", highlight=False)

@@ -91,6 +91,13 @@ class Sweep:
         return self.record.stop_requested
 
     @property
+    def ending(self) -> bool:
+        """Whether `ask` has no more trials, because it is `stopping` or `limits.hours` are over."""
+        hours = self.spec.limits.hours
+        out_of_time = hours is not None and self._clock() - self._began > hours * 3600
+        return out_of_time or self.stopping
+
+    @property
     def running(self) -> frozenset[str]:
         """The trials that run; if none does and `ask` has none, there will be none."""
         return frozenset(self._running)
@@ -105,7 +112,7 @@ class Sweep:
         Raises:
             StorageError: If the record cannot be written.
         """
-        if self._ending() or any(self._trials[name].alone for name in self._running):
+        if self.ending or any(self._trials[name].alone for name in self._running):
             return None
         if self._out_of_memory:
             return None if self._running else self._request(self._out_of_memory.popleft())
@@ -119,7 +126,7 @@ class Sweep:
                 self.fail(name, suggestion.problem)
             elif not self._told_too_big(name):
                 return self._request(name)
-            if self._ending():
+            if self.ending:
                 return None
         return None
 
@@ -128,7 +135,7 @@ class Sweep:
 
         Sampler and prediction take their time, in which a free process would wait.
         """
-        if len(self._ready) < count and not self._ending() and (found := self._suggest()):
+        if len(self._ready) < count and not self.ending and (found := self._suggest()):
             self._ready.append(found)
 
     def report(self, name: str, report: EpochReport) -> bool:
@@ -312,11 +319,6 @@ class Sweep:
 
     def _suggest(self) -> Suggestion | None:
         return self._suggestions.next() if self._searching else None
-
-    def _ending(self) -> bool:
-        hours = self.spec.limits.hours
-        out_of_time = hours is not None and self._clock() - self._began > hours * 3600
-        return out_of_time or self.stopping
 
 
 def _too_big(how: str, peak_bytes: float, limit: int) -> str:

@@ -1,12 +1,12 @@
 """Which sampler finds the front with the fewest trials, on a recorded table, over many seeds.
 
-    python -m benchmarks.systems.search [--seeds N] [--trials N] [--json FILE] [--png FILE]
-    python -m benchmarks.systems.search --record DIR
+    python -m benchmarks.systems.search [--table NAME] [--seeds N] [--trials N] [--json FILE] ...
+    python -m benchmarks.systems.search [--table NAME] --record DIR [--data DIR] [--weights DIR]
 
 The first simulates: every trial goes as it did when the table was recorded, or as a model expects
 that was fitted to the table; its cross-validated error is printed. All samplers are told the same,
-also what breaks the limit of memory. The second runs the 1,000 random trials anew, half an hour on
-one core, goes on where it was interrupted, and writes the table.
+also what breaks the limit of memory. The second runs the table's random trials anew, an hour on one
+core, goes on where it was interrupted, and writes the table.
 """
 
 import argparse
@@ -35,22 +35,23 @@ from tinytl.data import load_splits
 from tinytl.storage import write_atomically
 
 TABLES = Path(__file__).parent / "tables"
-STUDY = "digits"
-LIMIT = "5MB"  # two fifths of the recorded trials need more
+LIMITS = {"digits": "5MB", "cifar10": "20MB"}  # of each table, whose study has the same name
 DEFAULT = "memory_aware"
 PEERS = ("nsga2", "tpe", "gp", "random")
 
 
-def record(directory: Path) -> dict[str, Any]:
+def record(
+    table: str, directory: Path, data: Path | None = None, weights: Path | None = None
+) -> dict[str, Any]:
     """Runs the table's trials, those that the directory lacks, writes it and says how many."""
-    spec = load_spec(str(TABLES / f"{STUDY}.yaml"))
+    spec = load_spec(str(TABLES / f"{table}.yaml"))
     build_weights()
     (validation,) = spec.values("validation")
     site = Site(
-        data=None,
-        weights=None,
+        data=data,
+        weights=weights,
         device="cpu",
-        classes={STUDY: len(load_splits(STUDY, None, validation=validation).classes)},
+        classes={table: len(load_splits(table, data, validation=validation).classes)},
         predict=predicted_peak_bytes,
     )
     begun = (directory / SWEEP_FILE).exists()
@@ -62,22 +63,24 @@ def record(directory: Path) -> dict[str, Any]:
     local.run(Sweep(spec, events, site))
     events.close()
     rows = read_table(directory)
-    write_table(TABLES / f"{STUDY}.jsonl", rows)
+    write_table(TABLES / f"{table}.jsonl", rows)
     return {"rows": len(rows)}
 
 
 def measure(
-    seeds: int, trials: int, samplers: Sequence[str]
+    table: str, seeds: int, trials: int, samplers: Sequence[str]
 ) -> tuple[list[Contender], dict[str, Any]]:
     """Returns how each sampler did, and the default with halving; and that as results."""
-    spec = load_spec(str(TABLES / f"{STUDY}.yaml"), [f"limits.peak_bytes={LIMIT}"], trials=trials)
-    oracle = Oracle(spec, STUDY, read_table(TABLES / f"{STUDY}.jsonl"))
+    limit = f"limits.peak_bytes={LIMITS[table]}"
+    spec = load_spec(str(TABLES / f"{table}.yaml"), [limit], trials=trials)
+    oracle = Oracle(spec, table, read_table(TABLES / f"{table}.jsonl"))
     print(oracle.describe(), flush=True)
-    oracles = {STUDY: oracle}
+    oracles = {table: oracle}
     plain = compare(spec, oracles, samplers, ["none"], seeds=seeds, workers=1)
     halved = compare(spec, oracles, [DEFAULT], ["halving"], seeds=seeds, workers=1)
     results = {
-        "limit": LIMIT,
+        "table": table,
+        "limit": LIMITS[table],
         "trials": trials,
         "seeds": seeds,
         "model_errors": oracle.errors,
@@ -138,7 +141,9 @@ def print_results(results: dict[str, Any]) -> None:
     """Prints the claims."""
     rows = [[c["claim"], c["found"], "yes" if c["holds"] else "NO"] for c in results["claims"]]
     show_table(
-        f"{results['seeds']} seeds, {results['trials']} trials", ["", "found", "holds"], rows
+        f"{results['table']}: {results['seeds']} seeds, {results['trials']} trials",
+        ["", "found", "holds"],
+        rows,
     )
 
 
@@ -147,7 +152,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.systems.search", description=__doc__.split("\n")[0]
     )
+    parser.add_argument("--table", choices=LIMITS, default="digits", help="[digits]")
     parser.add_argument("--record", type=Path, metavar="DIR", help="run the table's trials there")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="datasets, to record")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="pre-trained, to record")
     parser.add_argument("--seeds", type=int, default=20, help="sweeps of each [20]")
     parser.add_argument("--trials", type=int, default=200, help="trials of each sweep [200]")
     parser.add_argument("--peers", default=",".join(PEERS), help=f"samplers [{','.join(PEERS)}]")
@@ -155,14 +163,18 @@ def main() -> int:
     parser.add_argument("--png", type=Path, help="file for the picture")
     given = parser.parse_args()
     if given.record is not None:
-        return finish(lambda: record(given.record), print_recorded, None)
+        return finish(
+            lambda: record(given.table, given.record, given.data, given.weights),
+            print_recorded,
+            None,
+        )
 
     def measured() -> dict[str, Any]:
         samplers = [DEFAULT, *given.peers.split(",")]
-        found, results = measure(given.seeds, given.trials, samplers)
-        show(Console(), STUDY, found)
+        found, results = measure(given.table, given.seeds, given.trials, samplers)
+        show(Console(), given.table, found)
         if given.png is not None:
-            title = f"Built-in task, {given.trials} trials, mean of {given.seeds} seeds"
+            title = f"{given.table}, {given.trials} trials, mean of {given.seeds} seeds"
             write_atomically(given.png, picture(found, title))
         return results
 

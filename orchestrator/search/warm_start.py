@@ -35,7 +35,8 @@ def earlier_trials(
     """Yields what a study can learn from an earlier sweep, in the order in which it was told.
 
     That is what lies in the space and is complete, or breaks a limit of this sweep. What was
-    infeasible only under the earlier sweep's limits says nothing here.
+    infeasible only under the earlier sweep's limits says nothing here, nor do trials that confirmed
+    others: the search knows those.
 
     Args:
         directory: The earlier sweep's.
@@ -49,7 +50,9 @@ def earlier_trials(
     """
     asked: dict[str, Asked] = {}
     for event, _ in read_events(directory):
-        if isinstance(event, Asked) and event.study == study:
+        if isinstance(event, Asked):
+            if event.study != study or event.confirms is not None:
+                continue
             asked[event.trial] = event
         elif isinstance(event, Told) and event.trial in asked:
             params = asked[event.trial].params

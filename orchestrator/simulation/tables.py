@@ -71,13 +71,19 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def rows_of(events: Iterable[Event]) -> list[Row]:
-    """Returns a row for each trial that has ended, in the order in which they were told."""
+    """Returns a row for each trial that has ended, in the order in which they were told.
+
+    Those that confirmed others are left out: no search asked for them.
+    """
     asked: dict[str, Asked] = {}
     reports: dict[str, list[Reported]] = {}
     rows = []
     for event in events:
         if isinstance(event, Asked):
-            asked[event.trial], reports[event.trial] = event, []
+            if event.confirms is None:
+                asked[event.trial], reports[event.trial] = event, []
+        elif event.trial not in asked:
+            continue
         elif isinstance(event, Reported):
             reports[event.trial].append(event)
         else:

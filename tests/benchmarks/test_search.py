@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.systems.search import DEFAULT, STUDY, TABLES, claims, record
+from benchmarks.systems.search import DEFAULT, LIMITS, TABLES, claims, record
 from orchestrator.simulation.compare import Contender, Trace
 from orchestrator.simulation.oracle import Oracle
 from orchestrator.simulation.tables import read_table
@@ -17,7 +17,7 @@ def contender(sampler: str, scheduler: str, rise: float, epochs: float) -> Conte
     trials = np.arange(1, 101)
     volume = 10 * (1 - np.exp(-rise * trials))
     traces = [Trace(volume + seed / 100, 1.0 * trials, epochs * trials) for seed in (0, 1)]
-    return Contender(STUDY, sampler, scheduler, traces)
+    return Contender("digits", sampler, scheduler, traces)
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,18 @@ def test_claims(ours: float, halved: float, epochs: float, holds: list[bool]) ->
     assert [claim["holds"] for claim in found] == holds
 
 
-def test_the_table_is_what_the_file_describes() -> None:
-    spec = load_spec(str(TABLES / f"{STUDY}.yaml"))
-    rows = read_table(TABLES / f"{STUDY}.jsonl")
-    oracle = Oracle(spec, STUDY, rows)
+@pytest.mark.parametrize("table", LIMITS)
+def test_the_table_is_what_the_file_describes(table: str) -> None:
+    spec = load_spec(str(TABLES / f"{table}.yaml"))
+    rows = read_table(TABLES / f"{table}.jsonl")
+    oracle = Oracle(spec, table, rows)
     assert len(oracle.rows) == len(rows) <= (spec.search.trials or 0)
     assert len(oracle.complete) > 0.9 * len(rows)
 
 
 @pytest.mark.integration
 def test_recording_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (TABLES / f"{STUDY}.yaml").read_text()
+    text = (TABLES / "digits.yaml").read_text()
     smaller = {
         "rendered_digits": "random",
         "epochs: 8": "epochs: 1",
@@ -61,9 +62,9 @@ def test_recording_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         assert old in text
         text = text.replace(old, new)
     monkeypatch.setattr("benchmarks.systems.search.TABLES", tmp_path)
-    (tmp_path / f"{STUDY}.yaml").write_text(text)
-    assert record(tmp_path / "run") == {"rows": 2}
-    written = (tmp_path / f"{STUDY}.jsonl").read_bytes()
-    assert record(tmp_path / "run") == {"rows": 2}
-    assert (tmp_path / f"{STUDY}.jsonl").read_bytes() == written
-    assert len(read_table(tmp_path / f"{STUDY}.jsonl")[0].accuracy) == 1
+    (tmp_path / "digits.yaml").write_text(text)
+    assert record("digits", tmp_path / "run") == {"rows": 2}
+    written = (tmp_path / "digits.jsonl").read_bytes()
+    assert record("digits", tmp_path / "run") == {"rows": 2}
+    assert (tmp_path / "digits.jsonl").read_bytes() == written
+    assert len(read_table(tmp_path / "digits.jsonl")[0].accuracy) == 1

@@ -185,6 +185,11 @@ def test_a_sweep_confirms_its_front_and_more_seeds_run_what_is_missing(tmp_path:
     assert "confirmed" in (directory / "fronts" / "digits" / "front.csv").read_text()
 
 
+def test_nothing_is_confirmed_when_the_time_is_over(tmp_path: Path) -> None:
+    assert not run(tmp_path / "run", "local", limits={"hours": 1e-9}, confirm=1)
+    assert events(tmp_path / "run") == []
+
+
 def test_an_unfinished_sweep_is_not_confirmed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

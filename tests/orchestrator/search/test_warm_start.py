@@ -50,6 +50,8 @@ def write_sweep(directory: Path, trials: list) -> None:
         record.append(Told(f"digits-{number}", state, metrics))
     record.append(Asked("pets-0", "pets", 0, LAST, 100))  # another study
     record.append(Told("pets-0", "complete", GOOD))
+    record.append(Asked("digits-0-seed-7", "digits", 0, LAST, 100, confirms="digits-0"))
+    record.append(Told("digits-0-seed-7", "complete", GOOD))
     record.append(Asked("digits-99", "digits", 99, LAST, 100))  # never ended
     record.close()
 

@@ -33,6 +33,10 @@ def test_rows_of_a_sweep(state: str, epochs: int, metrics: dict, peak_bytes: int
         record.append(Reported("digits-0000", epoch, reported(epoch)))
     record.append(Told("digits-0000", state, metrics))
     record.append(Asked("digits-0001", "digits", 1, PARAMS, 100))  # runs
+    confirming = "digits-0000-seed-1"
+    record.append(Asked(confirming, "digits", 0, {**PARAMS, "seed": 1}, 100, "digits-0000"))
+    record.append(Reported(confirming, 1, reported(1)))
+    record.append(Told(confirming, "stopped", {}))
     record.close()
     accuracy, seconds = (0.1, 0.2)[:epochs], (3.0, 4.0)[:epochs]
     assert read_table(tmp_path) == [Row("digits", PARAMS, state, peak_bytes, accuracy, seconds)]

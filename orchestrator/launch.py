@@ -9,17 +9,17 @@ import torch
 from rich.console import Console
 
 from orchestrator.backends import local
-from orchestrator.find import find_sweep
-from orchestrator.fronts import front_view
+from orchestrator.fronts.choice import front_view
+from orchestrator.fronts.plots import write_pictures
 from orchestrator.hook import run_on_finish
-from orchestrator.images import cache_images
-from orchestrator.inputs import prepare_inputs
-from orchestrator.plots import write_pictures
+from orchestrator.inputs.images import cache_images
+from orchestrator.inputs.prepare import prepare_inputs
+from orchestrator.inputs.site import Site
 from orchestrator.progress import Progress, show_failures
 from orchestrator.record import SWEEP_FILE, Ended, SweepRecord
-from orchestrator.resources import predicted_peak_bytes
-from orchestrator.retention import Retention
-from orchestrator.site import Site
+from orchestrator.record.find import find_sweep
+from orchestrator.record.retention import Retention
+from orchestrator.resources.classes import predicted_peak_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Sweep
 from orchestrator.tracking import Tracker

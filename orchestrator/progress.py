@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orchestrator.pareto import shown
+from orchestrator.fronts.pareto import shown
 from orchestrator.record import EVENTS_FILE
-from orchestrator.snapshot import Snapshot
+from orchestrator.record.snapshot import Snapshot
 from orchestrator.spec.settings import Mode
 from orchestrator.sweep import Sweep
 

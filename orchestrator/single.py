@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from orchestrator.find import find_sweep
-from orchestrator.fronts import best_within, fronts_of
-from orchestrator.images import cache_images
-from orchestrator.pareto import label, shown
-from orchestrator.resources import predicted_peak_bytes
-from orchestrator.saved import SavedSweep, read_sweep
+from orchestrator.fronts.choice import best_within, fronts_of
+from orchestrator.fronts.pareto import label, shown
+from orchestrator.inputs.images import cache_images
+from orchestrator.inputs.weights import prepare_weights
+from orchestrator.record.find import find_sweep
+from orchestrator.record.saved import SavedSweep, read_sweep
+from orchestrator.resources.classes import predicted_peak_bytes
 from orchestrator.spec.file import dump_yaml, parse_yaml, read_yaml
-from orchestrator.weights import prepare_weights
 from tinytl.config import FinetuneConfig
 from tinytl.data import load_splits
 from tinytl.engine.threads import using_threads

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.inputs.site import Site
 from orchestrator.record import Asked
 from orchestrator.search import KnownMemory, Study
 from orchestrator.search.warm_start import earlier_trials
-from orchestrator.site import Site
 from orchestrator.spec import SweepSpec
 from tinytl.errors import TinyTLError
 

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from orchestrator.history import History
+from orchestrator.inputs.site import Site
 from orchestrator.record import Asked, Event, Record, Reported, State, Told
+from orchestrator.record.history import History
+from orchestrator.record.snapshot import Snapshot, snapshot
 from orchestrator.schedule import Halving
-from orchestrator.site import Site
-from orchestrator.snapshot import Snapshot, snapshot
 from orchestrator.spec import SweepSpec
 from orchestrator.suggestions import Suggestion, Suggestions
 from orchestrator.trial import TrialRequest

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.admission import wait_for_memory, watched_memory
-from orchestrator.resources import needed_bytes
+from orchestrator.resources.admission import wait_for_memory, watched_memory
+from orchestrator.resources.classes import needed_bytes
 from tinytl.config import FinetuneConfig
 from tinytl.finetune import EpochReport, epochs
 

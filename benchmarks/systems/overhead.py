@@ -33,10 +33,10 @@ from typing import Any
 
 from benchmarks.systems.report import finish, show
 from orchestrator.backends import local
-from orchestrator.kernel import kernel_number
+from orchestrator.inputs.site import Site
 from orchestrator.record import SweepRecord, Told, read_events
+from orchestrator.resources.kernel import kernel_number
 from orchestrator.simulation.virtual import Clock, Notes
-from orchestrator.site import Site
 from orchestrator.spec import SweepSpec
 from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRequest

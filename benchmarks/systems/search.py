@@ -21,13 +21,13 @@ from rich.console import Console
 from benchmarks.systems.report import finish
 from benchmarks.systems.report import show as show_table
 from orchestrator.backends import local
+from orchestrator.inputs.site import Site
 from orchestrator.record import SWEEP_FILE, SweepRecord
-from orchestrator.resources import predicted_peak_bytes
+from orchestrator.resources.classes import predicted_peak_bytes
 from orchestrator.simulation.compare import Contender, compare
 from orchestrator.simulation.oracle import Oracle
 from orchestrator.simulation.report import numbers, picture, show, standard_error, target
 from orchestrator.simulation.tables import read_table, write_table
-from orchestrator.site import Site
 from orchestrator.spec import load_spec
 from orchestrator.sweep import Sweep
 from tinytl.builtin import build_weights

@@ -1,6 +1,6 @@
 """Runs a sweep in this process, one trial after the other: for tests and debugging."""
 
-from orchestrator.admission import RanOutOfMemoryError
+from orchestrator.resources.admission import RanOutOfMemoryError
 from orchestrator.sweep import Sweep
 from orchestrator.trial import RunTrial, reason_of, run_trial
 from tinytl.errors import StorageError

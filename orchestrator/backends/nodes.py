@@ -10,8 +10,8 @@ import ray
 from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.admission import killed_for_memory
-from orchestrator.resources import OBJECT_STORE_BYTES
+from orchestrator.resources.admission import killed_for_memory
+from orchestrator.resources.classes import OBJECT_STORE_BYTES
 from orchestrator.trial import reason_of
 from tinytl.errors import ConfigError
 
@@ -84,7 +84,7 @@ def check_nodes(sweep: "Sweep") -> None:
         ConfigError: With a sentence for each thing that nodes lack.
     """
     from orchestrator.cluster.node import NodeNeeds, node_problems, note_in, together
-    from orchestrator.resources import library_digest
+    from orchestrator.resources.classes import library_digest
 
     site, directory = sweep.site, sweep.record.directory.absolute()
     with note_in(directory) as note:

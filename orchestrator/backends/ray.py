@@ -19,7 +19,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.admission import RanOutOfMemoryError
 from orchestrator.backends.nodes import (
     Kills,
     check_nodes,
@@ -27,7 +26,8 @@ from orchestrator.backends.nodes import (
     largest_node_bytes,
     wait_for_nodes,
 )
-from orchestrator.resources import gpu_share, memory_class_bytes
+from orchestrator.resources.admission import RanOutOfMemoryError
+from orchestrator.resources.classes import gpu_share, memory_class_bytes
 from orchestrator.trial import RunTrial, TrialRequest, reason_of, run_trial
 from tinytl.errors import StorageError, TinyTLError
 from tinytl.finetune import EpochReport

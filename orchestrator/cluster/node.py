@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.inputs import prepare_inputs
-from orchestrator.resources import library_digest
+from orchestrator.inputs.prepare import prepare_inputs
+from orchestrator.resources.classes import library_digest
 from orchestrator.spec import SweepSpec
 from tinytl.errors import StorageError
 from tinytl.storage import write_atomically

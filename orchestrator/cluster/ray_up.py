@@ -8,7 +8,7 @@ from orchestrator.cluster.job import SCRIPT_FILE, Job
 from orchestrator.cluster.ray_job import TOKEN_FILE, WITH_TOKEN
 from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.cluster.submission import Submission
-from orchestrator.resources import OBJECT_STORE_BYTES
+from orchestrator.resources.classes import OBJECT_STORE_BYTES
 from orchestrator.spec.file import dump_yaml
 from tinytl.errors import ConfigError
 

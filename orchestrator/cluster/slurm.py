@@ -8,7 +8,7 @@ from orchestrator.cluster.job import SCRIPT_FILE, Job
 from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.cluster.submission import Submission
 from orchestrator.record import SWEEP_FILE
-from orchestrator.resources import OBJECT_STORE_BYTES
+from orchestrator.resources.classes import OBJECT_STORE_BYTES
 
 FILE = "job.sh"
 _FOR_TRIALS = 0.9  # of a node's memory; the rest is for Ray itself and for the sweep

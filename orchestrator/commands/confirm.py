@@ -32,10 +32,10 @@ def confirm(
     A second time with more seeds runs only what is missing.
     """
     # slow to import, and not needed to list the options
-    from orchestrator.find import find_sweep
     from orchestrator.launch import Launch
     from orchestrator.record import SWEEP_FILE
-    from orchestrator.saved import read_sweep
+    from orchestrator.record.find import find_sweep
+    from orchestrator.record.saved import read_sweep
     from orchestrator.spec import load_spec
 
     directory = find_sweep(directory)

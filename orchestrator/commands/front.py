@@ -22,10 +22,10 @@ def front(
 ) -> None:
     """Print a sweep's Pareto fronts, or the best configuration within a memory budget."""
     # slow to import, and not needed to list the options
-    from orchestrator.find import find_sweep
-    from orchestrator.fronts import best_within, front_view, fronts_of, train_command
-    from orchestrator.pareto import front_csv, front_rows
-    from orchestrator.saved import read_sweep
+    from orchestrator.fronts.choice import best_within, front_view, fronts_of, train_command
+    from orchestrator.fronts.pareto import front_csv, front_rows
+    from orchestrator.record.find import find_sweep
+    from orchestrator.record.saved import read_sweep
 
     if as_csv and as_json:
         raise ConfigError("--csv and --json were both given; leave one out")

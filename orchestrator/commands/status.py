@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.commands.options import SweepDirectory
 
 if TYPE_CHECKING:
-    from orchestrator.saved import SavedSweep
+    from orchestrator.record.saved import SavedSweep
 
 _REFRESH_SECONDS = 2.0
 _SHOWN = 20  # unfinished trials
@@ -27,9 +27,9 @@ def status(
 ) -> None:
     """Show where a sweep stands, by its directory alone: while it runs, and after."""
     # slow to import, and not needed to list the options
-    from orchestrator.find import find_sweep
     from orchestrator.progress import show_failures
-    from orchestrator.saved import read_sweep
+    from orchestrator.record.find import find_sweep
+    from orchestrator.record.saved import read_sweep
 
     directory = find_sweep(directory)
     saved = read_sweep(directory)
@@ -52,7 +52,7 @@ def status(
 
 def _view(saved: "SavedSweep") -> Group:
     from orchestrator.progress import standing_view
-    from orchestrator.retention import disk_bytes
+    from orchestrator.record.retention import disk_bytes
 
     lines = [*_unfinished(saved), f"disk: {disk_bytes(saved.directory) / 1e6:.1f} MB"]
     return Group(
@@ -75,7 +75,7 @@ def _state(saved: "SavedSweep") -> str:
 
 def _unfinished(saved: "SavedSweep") -> list[str]:
     """Returns a line for each trial that has not ended, those heard of last first."""
-    from orchestrator.snapshot import epochs_of
+    from orchestrator.record.snapshot import epochs_of
 
     unfinished, asked = saved.history.unfinished, saved.history.asked
     heard = {trial: saved.history.heard(trial) for trial in unfinished}
@@ -88,7 +88,7 @@ def _unfinished(saved: "SavedSweep") -> list[str]:
 
 
 def _numbers(saved: "SavedSweep") -> dict[str, Any]:
-    from orchestrator.retention import disk_bytes
+    from orchestrator.record.retention import disk_bytes
 
     found = saved.snapshot()
     return {

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.commands.options import SweepDirectory
-from orchestrator.find import find_sweep
 from orchestrator.record import Process, read_process, request_stop
+from orchestrator.record.find import find_sweep
 
 _LOOK_SECONDS = 0.2
 _LINE_SECONDS = 10.0

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.options import Data, Weights, make_console, parse_size
-from orchestrator.find import RUNS
+from orchestrator.record.find import RUNS
 from tinytl.errors import ConfigError
 
 

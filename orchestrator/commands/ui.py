@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.commands.options import SweepDirectory
-from orchestrator.find import find_sweep
+from orchestrator.record.find import find_sweep
 
 
 def ui(

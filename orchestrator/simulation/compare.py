@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.pareto import Point, hypervolume, reference_point
+from orchestrator.fronts.pareto import Point, hypervolume, reference_point
+from orchestrator.inputs.site import Site
 from orchestrator.record import Asked, Event, Reported, Told
 from orchestrator.simulation.oracle import Oracle
 from orchestrator.simulation.virtual import Clock, Notes, run
-from orchestrator.site import Site
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.space import Domain
 from orchestrator.sweep import Sweep

@@ -14,8 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from orchestrator.history import History
-from orchestrator.pareto import (
+from orchestrator.fronts.pareto import (
     Objectives,
     Point,
     front,
@@ -24,7 +23,7 @@ from orchestrator.pareto import (
     points,
     reference_point,
 )
-from orchestrator.plots import write_pictures
+from orchestrator.fronts.plots import write_pictures
 from orchestrator.record import (
     SWEEP_FILE,
     Asked,
@@ -32,6 +31,7 @@ from orchestrator.record import (
     Reported,
     read_events,
 )
+from orchestrator.record.history import History
 from tinytl.storage import write_atomically
 
 CURSOR_FILE = "mlflow.cursor"

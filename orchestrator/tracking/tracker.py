@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.pareto import Objectives
+from orchestrator.fronts.pareto import Objectives
 from orchestrator.record import Asked
 from orchestrator.tracking.background import Worker
 from orchestrator.tracking.mirror import Mirror, Run, Update

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator import progress
-from orchestrator.history import History
-from orchestrator.snapshot import snapshot
+from orchestrator.record.history import History
+from orchestrator.record.snapshot import snapshot
 from tests.sweeps import spec
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.inputs.site import Site
 from orchestrator.record import SweepRecord
 from orchestrator.schedule import Halving, crowding_distances
-from orchestrator.site import Site
 from orchestrator.spec.settings import HalvingSettings
 from orchestrator.sweep import Sweep
 from tests.sweeps import spec

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.find import find_sweep
 from orchestrator.record import Asked, SweepRecord, Told
+from orchestrator.record.find import find_sweep
 from orchestrator.tracking import Tracker
 from orchestrator.tracking.mirror import Cursor
 from orchestrator.ui.ports import choose_port, holder

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.systems.faults.cluster import Cluster, cluster
 from benchmarks.systems.faults.session import Session, tinytl
-from orchestrator.history import History
 from orchestrator.record import Event, read_events
+from orchestrator.record.history import History
 from orchestrator.tracking.tracker import STORE_FILE
 from tinytl.checkpoint import read_tensors, write_tensors
 from tinytl.errors import TinyTLError

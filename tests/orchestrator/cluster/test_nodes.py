@@ -15,7 +15,7 @@ import pytest
 from benchmarks.systems.faults.cluster import Cluster, cluster, wait_for
 from orchestrator.cluster.node import NodeNeeds, node_problems, note_in, together
 from orchestrator.record import Told, read_events
-from orchestrator.resources import library_digest
+from orchestrator.resources.classes import library_digest
 from orchestrator.spec import SweepSpec, load_spec
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from orchestrator.pareto import Point, hypervolume
+from orchestrator.fronts.pareto import Point, hypervolume
 from orchestrator.search import Study
 from orchestrator.search.memory_aware import PREDICTIONS, KnownMemory, MemoryAware
 from orchestrator.search.warm_start import Earlier

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.pareto import hypervolume, points, reference_point
+from orchestrator.fronts.pareto import hypervolume, points, reference_point
 from orchestrator.record import Asked, Reported, Told
 from orchestrator.simulation.compare import compare, simulate, with_search
 from orchestrator.simulation.oracle import Course, Oracle
@@ -87,7 +87,7 @@ def test_traces_agree_with_the_events(spec, oracles):
 
 
 def points_of(rows):
-    from orchestrator.pareto import Point
+    from orchestrator.fronts.pareto import Point
 
     return [
         Point("", r.params, {"val_accuracy": r.accuracy[-1], "peak_bytes": r.peak_bytes})

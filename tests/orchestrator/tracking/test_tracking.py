@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.pareto import front, front_csv, front_markdown, points
+from orchestrator.fronts.pareto import front, front_csv, front_markdown, points
 from orchestrator.record import Asked, Reported, SweepRecord, Told, read_events
 from orchestrator.tracking import background
 from orchestrator.tracking.mirror import CURSOR_FILE, Cursor

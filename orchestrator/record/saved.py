@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.history import History
 from orchestrator.record import SWEEP_FILE, Process, read_events, read_process
-from orchestrator.snapshot import Snapshot, snapshot
+from orchestrator.record.history import History
+from orchestrator.record.snapshot import Snapshot, snapshot
 from orchestrator.spec import SweepSpec, load_spec
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.pareto import Point, confirmed_front, front_table
-from orchestrator.plots import plot_html, write_pictures
+from orchestrator.fronts.pareto import Point, confirmed_front, front_table
+from orchestrator.fronts.plots import plot_html, write_pictures
+from orchestrator.inputs.site import Site
 from orchestrator.record import Asked, SweepRecord, Told
-from orchestrator.site import Site
 from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRequest
 from tests.sweeps import events, run, spec, states

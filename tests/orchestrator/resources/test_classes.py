@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator import resources
-from orchestrator.resources import (
+from orchestrator.resources import classes as module
+from orchestrator.resources.classes import (
     LOADER_BYTES,
     gpu_share,
     memory_class_bytes,
@@ -41,7 +41,7 @@ def test_the_prediction_is_the_measured_peak_and_is_kept(
     network = build_network(config(), 10).network
     assert predicted == measure(network, config()).peak_bytes
     assert len(list((own_cache / "measured").iterdir())) == 1
-    monkeypatch.setattr(resources, "measure", None)  # whoever measures again fails
+    monkeypatch.setattr(module, "measure", None)  # whoever measures again fails
     assert predicted_peak_bytes(config(learning_rate=0.5, seed=3), 10, "cpu", 1) == predicted
 
 
@@ -62,7 +62,7 @@ def test_another_library_is_another_prediction(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predicted_peak_bytes(config(), 10, "cpu", 1)
-    monkeypatch.setattr(resources, "library_digest", lambda: "changed")
+    monkeypatch.setattr(module, "library_digest", lambda: "changed")
     predicted_peak_bytes(config(), 10, "cpu", 1)
     assert len(list((own_cache / "measured").iterdir())) == 2
 
@@ -78,7 +78,7 @@ PEAKS = [1 << shift for shift in range(20, 34)]
 
 
 def test_classes_are_few_and_large_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "process_bytes", lambda device: 2**29)
+    monkeypatch.setattr(module, "process_bytes", lambda device: 2**29)
     classes = [memory_class_bytes(peak) for peak in PEAKS]
     assert classes == sorted(classes)
     assert len(set(classes)) <= 7
@@ -90,7 +90,7 @@ def test_classes_are_few_and_large_enough(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_shares_of_a_gpu_are_few_and_large_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a GPU of 16 GiB whose processes take half a GiB each."""
-    monkeypatch.setattr(resources, "process_bytes", lambda device: 2**29)
+    monkeypatch.setattr(module, "process_bytes", lambda device: 2**29)
     shares = {peak: gpu_share(peak, 2**34) for peak in PEAKS}
     assert {share.as_integer_ratio()[1] for share in shares.values()} == {1, 2, 4, 8, 16}
     for peak, share in shares.items():
@@ -102,7 +102,8 @@ def test_shares_of_a_gpu_are_few_and_large_enough(monkeypatch: pytest.MonkeyPatc
 def test_a_process_takes_what_it_takes(own_cache: Path) -> None:
     """Not less than torch alone, in a process of its own, and measured once."""
     program = (
-        "import torch; from pathlib import Path; from orchestrator.kernel import kernel_number;"
+        "import torch; from pathlib import Path;"
+        "from orchestrator.resources.kernel import kernel_number;"
         "print(kernel_number(Path('/proc/self/status'), 'RssAnon') * 1024)"
     )
     run = [sys.executable, "-c", program]

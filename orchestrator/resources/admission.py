@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.kernel import kernel_number
+from orchestrator.resources.kernel import kernel_number
 from tinytl.errors import TrainingError
 
 PATIENCE_SECONDS = 600.0  # until the memory that a trial needs is free

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.admission import RanOutOfMemoryError
 from orchestrator.backends import local
-from orchestrator.kernel import kernel_number
+from orchestrator.inputs.site import Site
 from orchestrator.record import Asked, SweepRecord, Told, read_events
-from orchestrator.site import Site
+from orchestrator.resources.admission import RanOutOfMemoryError
+from orchestrator.resources.kernel import kernel_number
 from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRequest, run_trial
 from tests.memory_faults import join, memory_group

@@ -9,9 +9,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from orchestrator.inputs import networks_of
+from orchestrator.inputs.prepare import networks_of
+from orchestrator.inputs.weights import prepare_weights
 from orchestrator.spec import SweepSpec
-from orchestrator.weights import prepare_weights
 from tinytl.backbones import BACKBONES
 from tinytl.backbones.weights import WEIGHTS, weights_info
 

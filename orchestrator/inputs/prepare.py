@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from orchestrator.inputs.weights import prepare_weights
 from orchestrator.spec import SweepSpec
-from orchestrator.weights import prepare_weights
 from tinytl.config import Norm
 from tinytl.data import Splits, load_splits
 from tinytl.errors import TinyTLError

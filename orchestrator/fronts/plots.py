@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.pareto import (
+from orchestrator.fronts.pareto import (
     Objectives,
     Point,
     confirmed_front,

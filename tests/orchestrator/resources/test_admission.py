@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator import admission
-from orchestrator.admission import (
+from orchestrator.resources import admission
+from orchestrator.resources.admission import (
     RanOutOfMemoryError,
     free_bytes,
     killed_for_memory,
@@ -26,8 +26,8 @@ PIECE = 50_000_000
 PROGRAM = f"""
 import json, resource, sys
 import numpy as np, torch
-from orchestrator.admission import RanOutOfMemoryError, says_out_of_memory, watched_memory
-from orchestrator.kernel import kernel_number
+from orchestrator.resources.admission import RanOutOfMemoryError, says_out_of_memory, watched_memory
+from orchestrator.resources.kernel import kernel_number
 from pathlib import Path
 before = kernel_number(Path("/proc/self/status"), "VmSize") * 1024
 resource.setrlimit(resource.RLIMIT_AS, (before + 400_000_000, resource.RLIM_INFINITY))

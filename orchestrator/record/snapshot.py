@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.history import History
-from orchestrator.pareto import Point, front, hypervolume, points, reference_point
+from orchestrator.fronts.pareto import Point, front, hypervolume, points, reference_point
 from orchestrator.record import Asked, State
+from orchestrator.record.history import History
 from orchestrator.spec import SweepSpec
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.pareto import Objectives, Point, front
+from orchestrator.fronts.pareto import Objectives, Point, front
 from orchestrator.record import Asked, SweepRecord, Told, read_events
 
 

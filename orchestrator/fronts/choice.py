@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from orchestrator.pareto import Objectives, Point, confirmed_front, front_table
-from orchestrator.snapshot import Snapshot
+from orchestrator.fronts.pareto import Objectives, Point, confirmed_front, front_table
+from orchestrator.record.snapshot import Snapshot
 from tinytl.errors import ConfigError, unknown_name
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.pareto import front, points
+from orchestrator.fronts.pareto import front, points
 from orchestrator.record import Asked, SweepRecord, Told
-from orchestrator.retention import Retention, disk_bytes
+from orchestrator.record.retention import Retention, disk_bytes
 from tests.sweeps import events, run, states
 from tinytl.finetune import CHECKPOINT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.process import measured_base_bytes
+from orchestrator.resources.base import measured_base_bytes
 from tinytl.backbones.weights import weights_info
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network, norm_of

@@ -8,7 +8,7 @@ import yaml
 
 from orchestrator.cli import main
 from orchestrator.record import Asked, SweepRecord, Told
-from orchestrator.saved import read_sweep
+from orchestrator.record.saved import read_sweep
 from orchestrator.single import CONFIG_FILE, config_of_file, config_of_trial
 from tests.sweeps import spec
 from tinytl.config import FinetuneConfig

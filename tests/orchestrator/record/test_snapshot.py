@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.history import History
 from orchestrator.record import Asked, Reported, Told
-from orchestrator.snapshot import snapshot
+from orchestrator.record.history import History
+from orchestrator.record.snapshot import snapshot
 from tests.sweeps import spec
 
 PARAMS = {"method": "last"}

@@ -1,6 +1,6 @@
 """What a process of trials takes before the first one: torch, its kernels, Ray, a CUDA context.
 
-    python -m orchestrator.process cpu|cuda
+    python -m orchestrator.resources.base cpu|cuda
 
 is such a process. It trains one small step, says that it is ready and waits.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.kernel import kernel_number
+from orchestrator.resources.kernel import kernel_number
 
 
 def measured_base_bytes(device: str) -> int:

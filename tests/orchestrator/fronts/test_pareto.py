@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from orchestrator.pareto import (
+from orchestrator.fronts.pareto import (
     Point,
     front,
     front_csv,
@@ -22,7 +22,7 @@ from orchestrator.pareto import (
     shown,
     widths,
 )
-from orchestrator.plots import axes, plot_html, plot_png, write_pictures
+from orchestrator.fronts.plots import axes, plot_html, plot_png, write_pictures
 from orchestrator.record import Asked, Reported, Told
 
 OBJECTIVES = {"val_accuracy": "max", "peak_bytes": "min"}

@@ -1,0 +1,1 @@
+"""Pareto fronts: found, drawn, and chosen from."""

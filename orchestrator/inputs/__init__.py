@@ -1,0 +1,1 @@
+"""What a sweep starts from: datasets, weights, and where it runs."""

@@ -1,0 +1,1 @@
+"""What trials need of a machine, and what it really has."""

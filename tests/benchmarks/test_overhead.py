@@ -14,16 +14,16 @@ from benchmarks.systems.overhead import (
 
 
 @pytest.mark.parametrize(("ours", "holds"), [(55.0, True), (55.1, False)])
-def test_the_bound_is_for_fast_samplers_of_ours(
+def test_the_bound_is_for_ours(
     ours: float, holds: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    taken = {"nsga2": 52.0, "random": ours, "memory_aware": 99.0}
+    taken = {"nsga2": 52.0, "random": ours, "memory_aware": 53.0}
     monkeypatch.setattr(overhead, "seconds_of_ours", lambda sampler, *what: taken[sampler])
     monkeypatch.setattr(overhead, "seconds_of_peer", lambda *what: 100.0)
     found = measure_overhead(200, 0.5, 2)
     assert found["holds"] == holds
     assert [run["times_ideal"] for run in found["runs"]] == [
-        1.04, ours / 50, 1.98, 20.0, 20.0,  # peers run a tenth of the trials
+        1.06, 1.04, ours / 50, 20.0, 20.0,  # peers run a tenth of the trials
     ]  # fmt: skip
     print_overhead(found)
     assert ("DOES NOT HOLD" in capsys.readouterr().out) != holds

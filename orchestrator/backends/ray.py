@@ -5,8 +5,6 @@ goes on is the sweep's: the searcher and the scheduler here only pass questions 
 """
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from orchestrator.backends.nodes import (
     largest_node_bytes,
     wait_for_nodes,
 )
+from orchestrator.backends.scratch import scratch_directory
 from orchestrator.resources.admission import RanOutOfMemoryError
 from orchestrator.resources.classes import gpu_share, memory_class_bytes
 from orchestrator.trial import RunTrial, TrialRequest, reason_of, run_trial
@@ -57,24 +56,27 @@ def run(
         ConfigError: If the cluster does not answer, or a node lacks what trials need.
         StorageError: If the record or a checkpoint cannot be written.
     """
-    directory = Path(tempfile.mkdtemp(prefix="tinytl-"))  # short: Ray's sockets are below it
-    try:
-        connect(address, directory)
-        # it would print a traceback for each process that dies; the sweep tells of its trial
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        if address is not None:
-            wait_for_nodes(nodes)
-            check_nodes(sweep)
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        threads = sweep.spec.search.threads
-        workers = sweep.spec.search.workers or max(1, cpus // threads)
-        place = _Place(threads, sweep.site.device)
-        searcher = partial(_Searcher, sweep, place, Kills(is_here=address is None), run_trial)
-        while not _tune(sweep, searcher(), place, workers, directory / "tune"):
-            pass
-    finally:
-        ray.shutdown()
-        shutil.rmtree(directory, ignore_errors=True)
+    with scratch_directory() as directory:
+        try:
+            connect(address, directory)
+            # it would print a traceback for each process that dies; the sweep tells of its trial
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+            if address is not None:
+                wait_for_nodes(nodes)
+                check_nodes(sweep)
+            _run(sweep, directory / "tune", is_here=address is None, run_trial=run_trial)
+        finally:
+            ray.shutdown()
+
+
+def _run(sweep: "Sweep", directory: Path, *, is_here: bool, run_trial: RunTrial) -> None:
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    threads = sweep.spec.search.threads
+    workers = sweep.spec.search.workers or max(1, cpus // threads)
+    place = _Place(threads, sweep.site.device)
+    searcher = partial(_Searcher, sweep, place, Kills(is_here=is_here), run_trial)
+    while not _tune(sweep, searcher(), place, workers, directory):
+        pass
 
 
 def _tune(

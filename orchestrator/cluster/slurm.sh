@@ -41,10 +41,11 @@ fi
 head="$$head_address:$$((20000 + SLURM_JOB_ID % 12000))"
 
 job_folder="$$(mktemp -d)"
+export ray_folder="/tmp/tinytl-$$SLURM_JOB_ID"
 finish() {
     kill $$(jobs -p) 2>/dev/null || true  # Ray on all nodes
     wait
-    rm -rf "$$job_folder"
+    rm -rf "$$job_folder" "$$ray_folder"
 }
 trap finish EXIT
 cat >"$$job_folder/$sweep_file" <<'END_OF_SWEEP_FILE'
@@ -68,7 +69,7 @@ wait_for() {
 start_ray() {
     exec ray start "$$@" --block --node-ip-address="$$(own_address)" \
         --num-cpus=$cpus --num-gpus=$gpus --memory=$memory_bytes --object-store-memory=$object_store_bytes \
-        --temp-dir="/tmp/tinytl-$$SLURM_JOB_ID"
+        --temp-dir="$$ray_folder"
 }
 functions="$$(declare -f own_address wait_for start_ray)"
 

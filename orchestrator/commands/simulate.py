@@ -14,7 +14,7 @@ from tinytl.errors import ConfigError, unknown_name
 def simulate(
     file: Annotated[str, typer.Argument(help="A sweep file, or the name of one that is shipped.")],
     source: Annotated[
-        Path, typer.Option("--from", help="A sweep's directory, or a recorded table.")
+        Path, typer.Option("--from", help="A sweep's directory, or a table: .jsonl or .parquet.")
     ],
     overrides: Annotated[
         list[str] | None,
@@ -29,6 +29,10 @@ def simulate(
     seeds: Annotated[int, typer.Option(help="Sweeps of each.", min=1)] = 5,
     workers: Annotated[int, typer.Option(help="Trials that run at once.", min=1)] = 1,
     trials: Annotated[int | None, typer.Option(help="Trials of each dataset.", min=1)] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Write the recorded trials there too, as .jsonl or .parquet, to share."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="For DATASET.json and .png; else runs/NAME-simulated.")
     ] = None,
@@ -44,7 +48,7 @@ def simulate(
     from orchestrator.simulation.compare import compare
     from orchestrator.simulation.oracle import Oracle
     from orchestrator.simulation.report import numbers, picture, show
-    from orchestrator.simulation.tables import read_table
+    from orchestrator.simulation.tables import read_table, write_table
     from orchestrator.spec import load_spec
     from orchestrator.spec.settings import SAMPLERS, SCHEDULERS
     from tinytl.storage import write_atomically
@@ -53,6 +57,8 @@ def simulate(
     schedulers = _names("--scheduler", scheduler, SCHEDULERS)
     spec = load_spec(file, overrides or (), trials=trials)
     rows = read_table(source)
+    if table is not None:
+        write_table(table, rows)
     console = make_console()
     oracles = {study: Oracle(spec, study, rows) for study in spec.datasets}
     for study, oracle in oracles.items():

@@ -1,7 +1,7 @@
 """Recorded trials: what a simulation replays."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from orchestrator.record import SWEEP_FILE, Asked, Event, Reported, State, Told,
 from tinytl.errors import ConfigError
 from tinytl.storage import write_atomically
 
-SUFFIX = ".jsonl"
+JSON_LINES = ".jsonl"
+SUFFIXES = (JSON_LINES, ".parquet")
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,14 @@ def read_table(path: Path) -> list[Row]:
         return rows_of(event for event, _ in read_events(path))
     if not path.is_file():
         raise ConfigError(
-            f"--from: must be the directory of a sweep or a table ({SUFFIX}), but got {path}"
+            f"--from: must be the directory of a sweep or a table ({', '.join(SUFFIXES)}), but got "
+            f"{path}"
         )
+    _check_suffix("--from", path)
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, values in enumerate(_stored(path), start=1):
         try:
-            values = json.loads(line)
-            values |= {name: tuple(values[name]) for name in ("accuracy", "seconds")}
-            rows.append(Row(**values))
+            rows.append(_decoded(values))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(
                 f"--from: {path}, line {number} is no row of a table ({error}); write the table "
@@ -62,12 +63,49 @@ def read_table(path: Path) -> list[Row]:
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Writes a row a line, as JSON.
+    """Writes a row a line as JSON (.jsonl), or the same as Parquet, with params as JSON.
 
     Raises:
+        ConfigError: If the file's name ends in neither.
         StorageError: If the file cannot be written.
     """
-    write_atomically(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    _check_suffix("--table", path)
+    if path.suffix == JSON_LINES:
+        write_atomically(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        return
+    from pyarrow import BufferOutputStream, Table, parquet  # slow to import
+
+    content = BufferOutputStream()
+    columns = [asdict(row) | {"params": json.dumps(row.params)} for row in rows]
+    parquet.write_table(Table.from_pylist(columns), content)
+    write_atomically(path, content.getvalue().to_pybytes())
+
+
+def _check_suffix(option: str, path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(
+            f"{option}: the name of a table must end in {' or '.join(SUFFIXES)}, but got {path}"
+        )
+
+
+def _stored(path: Path) -> Iterator[Any]:
+    """Yields the rows as they are stored."""
+    if path.suffix == JSON_LINES:
+        yield from path.read_text(encoding="utf-8").splitlines()
+        return
+    from pyarrow import ArrowException, parquet  # slow to import
+
+    try:
+        yield from parquet.read_table(path).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise ConfigError(f"--from: {path} is no Parquet file ({error})") from None
+
+
+def _decoded(stored: Any) -> Row:
+    values = json.loads(stored) if isinstance(stored, str) else dict(stored)
+    if isinstance(values["params"], str):
+        values["params"] = json.loads(values["params"])
+    return Row(**values | {name: tuple(values[name]) for name in ("accuracy", "seconds")})
 
 
 def rows_of(events: Iterable[Event]) -> list[Row]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.record import Asked, Reported, SweepRecord, Told
-from orchestrator.simulation.tables import Row, read_table, write_table
+from orchestrator.simulation.tables import SUFFIXES, Row, read_table, write_table
 from tinytl.errors import ConfigError
 
 PARAMS = {"method": "last", "crop_scale": None, "learning_rate": 1e-3}
@@ -42,10 +42,22 @@ def test_rows_of_a_sweep(state: str, epochs: int, metrics: dict, peak_bytes: int
     assert read_table(tmp_path) == [Row("digits", PARAMS, state, peak_bytes, accuracy, seconds)]
 
 
-def test_a_table_is_read_back(rows: list[Row], tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_table_is_read_back(suffix: str, rows: list[Row], tmp_path: Path) -> None:
     rows = [*rows, replace(rows[0], params=PARAMS, peak_bytes=None, accuracy=(), seconds=())]
-    write_table(tmp_path / "table.jsonl", rows)
-    assert read_table(tmp_path / "table.jsonl") == rows
+    write_table(tmp_path / f"table{suffix}", rows)
+    assert read_table(tmp_path / f"table{suffix}") == rows
+
+
+def test_other_formats_are_refused(rows: list[Row], tmp_path: Path) -> None:
+    (tmp_path / "table.csv").touch()
+    with pytest.raises(ConfigError, match=r"--table: .* must end in \.jsonl or \.parquet"):
+        write_table(tmp_path / "table.csv", rows)
+    with pytest.raises(ConfigError, match=r"--from: .* must end in \.jsonl or \.parquet"):
+        read_table(tmp_path / "table.csv")
+    (tmp_path / "table.parquet").write_text("{}")
+    with pytest.raises(ConfigError, match=r"is no Parquet file"):
+        read_table(tmp_path / "table.parquet")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from orchestrator.inputs.images import cache_images
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.inputs.site import Site
 from orchestrator.progress import Progress, show_failures
-from orchestrator.record import SWEEP_FILE, Ended, SweepRecord
+from orchestrator.record import SWEEP_FILE, Ended, SweepRecord, sweep_id
 from orchestrator.record.find import find_sweep
 from orchestrator.record.retention import Retention
 from orchestrator.resources.classes import predicted_peak_bytes
@@ -98,17 +98,22 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
     return finished
 
 
-def _run_tracked(sweep: Sweep, how: Launch, console: Console) -> bool:
-    """Runs the sweep and shows what came out; returns whether it is finished."""
-    spec = sweep.spec
-    tracker = Tracker(
-        how.directory,
-        sweep=sweep.record.id,
+def tracker_of(directory: Path, spec: SweepSpec) -> Tracker:
+    """Returns what mirrors a sweep's directory into MLflow."""
+    return Tracker(
+        directory,
+        sweep=sweep_id(directory),
         experiment=spec.tracking.experiment or spec.name,
         objectives=spec.objectives,
         limits=spec.limits.of_metrics(),
         uri=spec.tracking.uri,
     )
+
+
+def _run_tracked(sweep: Sweep, how: Launch, console: Console) -> bool:
+    """Runs the sweep and shows what came out; returns whether it is finished."""
+    spec = sweep.spec
+    tracker = tracker_of(how.directory, spec)
     progress = Progress(console, sweep)
     sweep.subscribe(tracker.notify)
     sweep.subscribe(progress.update)

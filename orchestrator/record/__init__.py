@@ -1,6 +1,6 @@
 """A sweep's directory, the one durable truth about it, and what is read out of it."""
 
-from orchestrator.record.directory import SWEEP_FILE, Record, SweepRecord
+from orchestrator.record.directory import SWEEP_FILE, Record, SweepRecord, sweep_id
 from orchestrator.record.events import (
     EVENTS_FILE,
     Asked,
@@ -12,7 +12,7 @@ from orchestrator.record.events import (
     encode,
     read_events,
 )
-from orchestrator.record.process import Ended, Process, read_process, request_stop
+from orchestrator.record.process import Ended, Process, read_process, request_stop, take_lock
 
 __all__ = [
     "EVENTS_FILE",
@@ -31,4 +31,6 @@ __all__ = [
     "read_events",
     "read_process",
     "request_stop",
+    "sweep_id",
+    "take_lock",
 ]

@@ -8,7 +8,6 @@ rebuilt from here.
 """
 
 import errno
-import fcntl
 import json
 import os
 import uuid
@@ -18,12 +17,17 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from orchestrator.record.events import EVENTS_FILE, Event, encode, read_events
-from orchestrator.record.process import LOCK_FILE, PROCESS_FILE, STOP_FILE, Ended, Process
+from orchestrator.record.process import PROCESS_FILE, STOP_FILE, Ended, Process, take_lock
 from tinytl.errors import ConfigError, StorageError
 from tinytl.storage import not_written, write_atomically
 
 SWEEP_FILE = "sweep.yaml"
 _ID_FILE = "id"
+
+
+def sweep_id(directory: Path) -> str:
+    """Returns what tells the sweep in a directory from all others, wherever it is moved."""
+    return (directory / _ID_FILE).read_text(encoding="utf-8")
 
 
 class Record(Protocol):
@@ -63,15 +67,7 @@ class SweepRecord:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = (directory / LOCK_FILE).open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise ConfigError(
-                f"{directory} is in use by another running sweep; wait for it, stop it, or choose "
-                "another directory with --out"
-            ) from None
+        self._lock = take_lock(directory)
         self._drop_torn_line()
         self._file = (directory / EVENTS_FILE).open("ab", buffering=0)
         (directory / STOP_FILE).unlink(missing_ok=True)
@@ -109,7 +105,7 @@ class SweepRecord:
     @property
     def id(self) -> str:
         """What tells this sweep from all others, wherever its directory is moved."""
-        return (self.directory / _ID_FILE).read_text(encoding="utf-8")
+        return sweep_id(self.directory)
 
     @property
     def since(self) -> float:

@@ -7,8 +7,9 @@ import socket
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
+from tinytl.errors import ConfigError
 from tinytl.storage import write_atomically
 
 LOCK_FILE = "lock"
@@ -53,6 +54,24 @@ def request_stop(directory: Path) -> None:
         StorageError: If the directory cannot be written to.
     """
     write_atomically(directory / STOP_FILE, "")
+
+
+def take_lock(directory: Path) -> TextIO:
+    """Takes a sweep's directory for this process, until the returned file is closed.
+
+    Raises:
+        ConfigError: If another process has it.
+    """
+    lock = (directory / LOCK_FILE).open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(
+            f"{directory} is in use by another running sweep; wait for it, stop it, or choose "
+            "another directory with --out"
+        ) from None
+    return lock
 
 
 def _read_process(directory: Path) -> Process | None:

@@ -114,7 +114,7 @@ class Tracker:
         return (
             f"the MLflow store {self.store_uri} is behind: {' '.join(why.split())[:300]}; nothing "
             f"is lost: {self._directory} has everything, and it is uploaded once the store works, "
-            "or with --resume"
+            "with --resume, or by `tinytl sync`"
         )
 
     def _update(self, last: bool) -> float | None:

@@ -35,7 +35,7 @@ from tinytl.data import load_splits
 from tinytl.storage import write_atomically
 
 TABLES = Path(__file__).parent / "tables"
-LIMITS = {"digits": "5MB", "cifar10": "20MB"}  # of each table, whose study has the same name
+LIMITS = {"digits": "5MB", "cifar10": "10MB"}  # of each table, whose study has the same name
 DEFAULT = "memory_aware"
 PEERS = ("nsga2", "tpe", "gp", "random")
 

@@ -197,7 +197,7 @@ def test_frozen_weights_are_stored_as_the_configuration_says() -> None:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """The state in a weights file, under the reference's names and in `TINYTL_WEIGHTS`."""
+    """The state in a weights file, under the reference's names, and nowhere but there."""
     torch.manual_seed(5)
     network = BACKBONES["proxyless_tiny"].build("gn_ws", 10, 0.0)
     insert_lite_residuals(network, LiteResidualConfig())
@@ -206,6 +206,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.T
     state = network.state_dict()
     torch.save({to_reference(name): value for name, value in state.items()}, tmp_path / FILE)
     monkeypatch.setenv("TINYTL_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TINYTL_CACHE", str(tmp_path / "cache"))
     return state
 
 

@@ -68,6 +68,9 @@ PLANNED = [
     for method in METHODS
     for slowdown in (1, 100)
 ]
+# oneDNN takes some blocks past torch's allocator, for the weight gradient of the modules' group
+# convolution; they do not grow with the batch, so small steps show them
+SCRATCH_BYTES = 500_000
 COUNTED = [*(config_of(*case) for case in CASES), *PLANNED, STORED, SMALL]
 
 
@@ -108,17 +111,16 @@ def test_the_peak_of_a_planned_step_is_what_malloc_gave_out(
     index: int, malloc_peaks: list[int]
 ) -> None:
     ours = above_resident(measure(network_of(PLANNED[index]), PLANNED[index]))
-    # a little scratch of oneDNN's is more beside a step as small as this
-    assert ours == pytest.approx(malloc_peaks[len(CASES) + index], rel=0.05)
+    missed = malloc_peaks[len(CASES) + index] - ours
+    # on processors with AMX that scratch is 0.3 MB, much beside a step as small as this
+    assert -0.05 * ours < missed < max(0.05 * ours, SCRATCH_BYTES)
 
 
 def test_all_that_the_meter_misses_is_a_little_scratch_of_the_kernel_library(
     malloc_peaks: list[int],
 ) -> None:
-    # oneDNN takes some blocks past torch's allocator, for the weight gradient of the modules'
-    # group convolution; they do not grow with the batch, so small steps show them
     missed = malloc_peaks[-1] - above_resident(measure(network_of(SMALL), SMALL))
-    assert -50_000 < missed < 500_000
+    assert -50_000 < missed < SCRATCH_BYTES
 
 
 def test_weights_stored_as_codes_are_dense_for_a_moment_only(

@@ -11,6 +11,7 @@ core, goes on where it was interrupted, and writes the table.
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,12 @@ def measure(
     oracle = Oracle(spec, table, read_table(TABLES / f"{table}.jsonl"))
     print(oracle.describe(), flush=True)
     oracles = {table: oracle}
-    plain = compare(spec, oracles, samplers, ["none"], seeds=seeds, workers=1)
+    began = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        print(f"{done} of {total} sweeps, {time.monotonic() - began:.0f} s", flush=True)
+
+    plain = compare(spec, oracles, samplers, ["none"], seeds=seeds, workers=1, on_progress=tell)
     halved = compare(spec, oracles, [DEFAULT], ["halving"], seeds=seeds, workers=1)
     results = {
         "table": table,

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ def commands(folder: Path, **scripts: str) -> str:
     for name, script in scripts.items():
         (folder / name).write_text(f"#!/bin/bash\n{script}\n")
         (folder / name).chmod(0o755)
-    return f"{folder}:{os.environ['PATH']}"
+    return f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 def run_script(text: str, folder: Path, nodes: int, path: str) -> subprocess.CompletedProcess[str]:

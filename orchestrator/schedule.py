@@ -4,24 +4,26 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import moocore
 import numpy as np
 
 from orchestrator.spec.settings import HalvingSettings, Mode
 
+_FEWEST, _SHARE = 8, 8
+"""A trial is compared with one in `_SHARE` of a rung's trials, but with no fewer than `_FEWEST`."""
+
 
 @dataclass
 class Halving:
-    """Asynchronous successive halving on non-dominated rank.
+    """Asynchronous successive halving among trials of like cost.
 
     Rungs are the epochs `grace_epochs`, `grace_epochs * reduction`, ... A trial that reaches one
-    goes on if it is among the best of the trials of its study that have reached it so far: one in
-    `reduction`. Rank comes first, the number of the front on which a trial stands when the fronts
-    are peeled off one by one; then, on the same front, crowding distance, so that of many trials
-    that are alike fewer go on than of those that stand apart.
+    goes on if, of the trials of its study that have reached it so far, no other is at least as
+    good in all objectives; or if, among its neighbours, it is one of the best: one in `reduction`.
 
-    The ends of the first front always go on: nobody is less accurate than the cheapest trial for
-    the same memory, however little it has learned.
+    What is minimized (bytes, seconds) is known from the first epoch on and stays as it is, only
+    accuracy grows. So costs say who a trial's neighbours are, and accuracy which of them go on: the
+    fronts of a sweep need good trials at every cost, and what learns slowly is not stopped for
+    what is cheap and learns faster.
 
     Attributes:
         objectives: Metrics, and whether more or less of each is better.
@@ -30,7 +32,7 @@ class Halving:
 
     objectives: Mapping[str, Mode]
     settings: HalvingSettings = field(default_factory=HalvingSettings)
-    _rungs: dict[tuple[str, int], list[list[float]]] = field(
+    _rungs: dict[tuple[str, int], list[Mapping[str, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
 
@@ -45,16 +47,19 @@ class Halving:
         if not self._is_rung(epoch):
             return True
         rung = self._rungs[study, epoch]
-        rung.append(
-            [-metrics[n] if mode == "max" else metrics[n] for n, mode in self.objectives.items()]
-        )
-        values = np.array(rung)  # all to be minimized, this trial's last
-        ranks = moocore.pareto_rank(values)
-        distances = crowding_distances(values[ranks == ranks[-1]])
-        if ranks[-1] == ranks.min() and np.isinf(distances[-1]):
+        rung.append(metrics)
+        gains, costs = self._values(rung, "max"), self._values(rung, "min")
+        as_good = (gains[:-1] >= gains[-1]).all(axis=1) & (costs[:-1] <= costs[-1]).all(axis=1)
+        if not as_good.any():
             return True
-        better = (ranks < ranks[-1]).sum() + (distances > distances[-1]).sum()
-        return bool(better < len(rung) / self.settings.reduction)
+        nearest = _nearest(costs, max(_FEWEST, len(rung) // _SHARE))
+        near = gains[nearest]
+        better = (near >= gains[-1]).all(axis=1) & (near > gains[-1]).any(axis=1)
+        return bool(better.sum() < len(nearest) / self.settings.reduction)
+
+    def _values(self, rung: list[Mapping[str, float]], mode: Mode) -> np.ndarray:
+        names = [name for name, own in self.objectives.items() if own == mode]
+        return np.array([[metrics[name] for name in names] for metrics in rung])
 
     def _is_rung(self, epoch: int) -> bool:
         rung = self.settings.grace_epochs
@@ -63,20 +68,12 @@ class Halving:
         return rung == epoch
 
 
-def crowding_distances(front: np.ndarray) -> np.ndarray:
-    """Returns how much room each point of a front has, as NSGA-II does.
+def _nearest(costs: np.ndarray, count: int) -> np.ndarray:
+    """Returns the places of the rows that are nearest to the last one.
 
-    It is the distance of its two neighbours, as a share of the front's extent, added up over the
-    objectives. The best in an objective is an end of the front, with infinite distance; of points
-    that are the same, the first is the end.
-
-    Args:
-        front: A row for each point; all columns are to be minimized.
+    Distance is the difference of logarithms, the largest of all costs: a tenth more is as far from
+    a trial of 1 MB as from one of 1 GB.
     """
-    distances = np.zeros(len(front))
-    for column in front.T:
-        order = np.argsort(column, kind="stable")
-        ends = np.pad(column[order], 1, "edge")
-        distances[order] += (ends[2:] - ends[:-2]) / (np.ptp(column) or 1.0)
-        distances[order[0]] = np.inf
-    return distances
+    logs = np.log(np.maximum(costs, np.finfo(float).tiny))
+    distances = np.abs(logs - logs[-1]).max(axis=1, initial=0.0)
+    return np.argsort(distances, kind="stable")[:count]

@@ -13,7 +13,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from tinytl.data import (
     load_splits,
     training_transform,
 )
+from tinytl.data.pipeline.ahead import pool_of
 from tinytl.engine.threads import using_threads
 from tinytl.nn.normalization import InputNormalization
 
@@ -120,7 +122,7 @@ class OurBatches:
         self._generator = torch.Generator().manual_seed(0)
         self._normalization = InputNormalization(*IMAGENET)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         count = len(self._images)
         transform = training_transform(
             self._info,
@@ -132,16 +134,24 @@ class OurBatches:
         order = torch.randperm(count, generator=self._generator)
         size, device = self._settings.batch_size, torch.device("cpu")
         made = batches(self._images, order, size, transform, device=device, look_ahead=0)
-        return ((self._normalized(inputs), labels) for inputs, labels in made)
+        with pool_of(torch.get_num_threads()) as pool:
+            for inputs, labels in made:
+                yield self._normalized(inputs, pool), labels
 
-    def _normalized(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _normalized(self, inputs: torch.Tensor, pool: ThreadPoolExecutor) -> torch.Tensor:
         """Does what a network does, for the other pipeline's inputs are normalized too.
 
-        With one thread, as each of the peer's workers: a second one would keep a processor busy for
-        some milliseconds after it is done, waiting for more, and threads that make images off it.
+        Each thread does an image at a time, as each of the peer's workers. Threads below torch's
+        kernels would keep the processors busy for some milliseconds after they are done, waiting
+        for more, and those that make images off them.
         """
-        with using_threads(1):
-            return self._normalization(inputs)
+        normalized = torch.empty(inputs.shape)
+
+        def fill(index: int) -> None:
+            normalized[index] = self._normalization(inputs[index])
+
+        list(pool.map(fill, range(len(inputs))))
+        return normalized
 
 
 def compare(folder: Path, settings: Settings) -> dict[str, Any]:

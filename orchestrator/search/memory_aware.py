@@ -30,6 +30,7 @@ COMPARED = 4  # of the most promising candidates, whose memory is then predicted
 PREDICTIONS = 32  # at most, for one suggestion
 PROBES = 32  # random trials whose memory is predicted, so that also what is too big is known
 LEARNED = 400  # of the newest trials: what a process learns in a moment
+_SIMILAR = 12  # complete trials that say what a stopped one would have gained
 _FIRST_FIT, _REFIT = 8, 1.25  # a kernel is fitted to 8 trials, and again to a quarter more
 
 Params = Mapping[str, Any]
@@ -290,9 +291,14 @@ def _moved(rng: random.Random, domain: Domain, value: Any) -> Any:
 
 
 def _foreseen(stopped: _Seen, complete: Sequence[_Seen]) -> float:
-    """Returns what a stopped trial would have reached, had it gained as much as complete ones."""
+    """Returns what a stopped trial would have reached.
+
+    It is taken to gain as much as complete trials of about its memory did: what needs more of it
+    learns longer.
+    """
     epoch, accuracy = max(stopped.curve.items())
-    gains = [
-        seen.accuracy / seen.curve[epoch] for seen in complete if seen.curve.get(epoch, 0.0) > 0
-    ]
-    return min(1.0, accuracy * (statistics.median(gains) if gains else 1.0))
+    size = stopped.peak_bytes or 1.0
+    others = [seen for seen in complete if epoch in seen.curve and seen.peak_bytes]
+    nearest = sorted(others, key=lambda seen: abs(math.log((seen.peak_bytes or 1.0) / size)))
+    gains = [seen.accuracy - seen.curve[epoch] for seen in nearest[:_SIMILAR]]
+    return min(1.0, accuracy + (statistics.median(gains) if gains else 0.0))

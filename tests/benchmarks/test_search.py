@@ -36,7 +36,7 @@ def test_claims(ours: float, halved: float, epochs: float, holds: list[bool]) ->
         contender("tpe", "none", 0.055, 8.0),
         contender("random", "none", 0.05, 8.0),
     ]
-    found = claims(plain, contender(DEFAULT, "halving", halved, epochs))
+    found = claims(plain, [contender(DEFAULT, "halving", halved, epochs)])
     assert [claim["holds"] for claim in found] == holds
 
 

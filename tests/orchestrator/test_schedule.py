@@ -1,16 +1,14 @@
-"""Successive halving keeps one in so many, those that stand apart, and the ends of the front."""
+"""Successive halving keeps whom nobody beats, and of trials of like cost one in so many."""
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.inputs.site import Site
 from orchestrator.record import SweepRecord
-from orchestrator.schedule import Halving, crowding_distances
+from orchestrator.schedule import Halving
 from orchestrator.spec.settings import HalvingSettings
 from orchestrator.sweep import Sweep
 from tests.sweeps import spec
@@ -30,27 +28,26 @@ def decisions(reports: Reports, epoch: int = 1, *, reduction: int = 2) -> list[b
     return [scheduler.goes_on("digits", epoch, metrics(*report)) for report in reports]
 
 
+LIKE = [(0.9, 5.0), (0.5, 5.1), (0.4, 5.2), (0.3, 5.3)]
 CASES = [
     ("the first has nobody to compare with", 2, [(0.1, 5)], [True]),
     ("worse in both is stopped", 2, [(0.9, 1), (0.5, 2)], [True, False]),
     ("better in both goes on", 2, [(0.5, 2), (0.9, 1)], [True, True]),
     ("the cheap end goes on, however inaccurate", 3, [(0.9, 9), (0.8, 8), (0.1, 1)], [True] * 3),
     ("the accurate end goes on, however large", 3, [(0.1, 1), (0.2, 2), (0.9, 99)], [True] * 3),
-    # ranks 1, 2, 3, 4
+    ("all of the front go on", 2, [(n / 8, n) for n in range(1, 9)], [True] * 8),
     ("one by one worse", 2, [(0.9, 1), (0.8, 2), (0.7, 3), (0.6, 4)], [True] + [False] * 3),
-    # one is better than the last of five, and two of five may be
-    ("second of five", 2, [(0.9, 1), (0.5, 5), (0.4, 6), (0.3, 7), (0.8, 2)],
-     [True, False, False, False, True]),
-    ("one in three, not one in two", 3, [(0.9, 1), (0.5, 5), (0.4, 6), (0.8, 2)],
-     [True, False, False, True]),
-    ("one in four, not one in three", 4, [(0.9, 1), (0.5, 5), (0.4, 6), (0.8, 2)],
-     [True, False, False, False]),
-    ("among its like on the front", 2, [(0.1, 1), (0.9, 9), (0.49, 4.9), (0.51, 5.1), (0.50, 5)],
-     [True, True, False, False, False]),
-    ("apart from the others on the front", 2,
-     [(0.1, 1), (0.9, 9), (0.20, 2), (0.21, 2.1), (0.6, 6)], [True, True, False, False, True]),
-    ("of the same only the first is an end", 3, [(0.9, 1)] * 3, [True, False, False]),
-    ("nobody is worse than the same", 2, [(0.9, 1)] * 4, [True, False, True, True]),
+    ("second of five", 2, [*LIKE, (0.8, 5.4)], [True, False, False, False, True]),
+    ("third of five", 2, [*LIKE, (0.45, 5.4)], [True, False, False, False, True]),
+    ("fourth of five", 2, [*LIKE, (0.35, 5.4)], [True, False, False, False, False]),
+    ("third of five, where one in three goes on", 3, [*LIKE, (0.45, 5.4)],
+     [True, False, False, False, False]),
+    ("nobody is worse than the same", 3, [(0.9, 1)] * 4, [True] * 4),
+    # of 17 trials the 8 nearest in memory count, and that by their ratio
+    ("the best among its like, though many cheap ones are better", 2,
+     [(0.9, 1)] * 9 + [(0.3, 40)] * 7 + [(0.5, 40)], [True] * 9 + [False] * 4 + [True] * 4),
+    ("the worst among its like", 2,
+     [(0.9, 1)] + [(0.5, 40)] * 8 + [(0.3, 40)], [True] + [False] + [True] * 7 + [False]),
 ]  # fmt: skip
 
 
@@ -95,62 +92,52 @@ def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
     return one[0] >= other[0] and one[1] <= other[1] and tuple(one) != tuple(other)
 
 
-def peeled(reports: Reports) -> list[int]:
-    """Ranks, by peeling off one front after the other."""
-    ranks: dict[int, int] = {}
-    rank = 0
-    while left := [i for i in range(len(reports)) if i not in ranks]:
-        best = [i for i in left if not any(dominates(reports[j], reports[i]) for j in left)]
-        ranks |= dict.fromkeys(best, rank)
-        rank += 1
-    return [ranks[i] for i in range(len(reports))]
-
-
 @given(REPORTS, REDUCTION)
 @settings(deadline=None, max_examples=50)
-def test_who_is_worse_than_enough_others_is_stopped(reports: Reports, reduction: int) -> None:
+def test_whom_nobody_beats_goes_on(reports: Reports, reduction: int) -> None:
     for count, goes_on in enumerate(decisions(reports, reduction=reduction), start=1):
-        *ranks, own = peeled(reports[:count])
-        if own > 0:
-            better, equal = (sum(test(rank) for rank in ranks) for test in (own.__gt__, own.__eq__))
-            assert not goes_on or better < count / reduction
-            assert goes_on or better + equal >= count / reduction
+        *earlier, own = reports[:count]
+        assert goes_on or any(dominates(other, own) or other == own for other in earlier)
 
 
-@given(REPORTS, REDUCTION)
+@given(st.lists(st.tuples(st.floats(0, 1), st.just(5)), min_size=1, max_size=8), REDUCTION)
 @settings(deadline=None, max_examples=50)
-def test_ends_of_the_front_are_never_stopped(reports: Reports, reduction: int) -> None:
+def test_at_one_cost_it_is_halving_on_accuracy(reports: Reports, reduction: int) -> None:
     for count, goes_on in enumerate(decisions(reports, reduction=reduction), start=1):
-        *earlier, (accuracy, megabytes) = reports[:count]
-        cheapest = all(megabytes < other for _, other in earlier)
-        most_accurate = all(accuracy > other for other, _ in earlier)
-        assert goes_on or not (cheapest or most_accurate)
+        *earlier, own = (accuracy for accuracy, _ in reports[:count])
+        assert goes_on == (sum(other > own for other in earlier) < count / reduction)
 
 
 @given(REPORTS, REDUCTION)
 @settings(deadline=None, max_examples=50)
-def test_units_and_directions_change_nothing(reports: Reports, reduction: int) -> None:
+def test_units_change_nothing(reports: Reports, reduction: int) -> None:
     how = HalvingSettings(reduction=reduction)
-    plain = Halving({"a": "max", "b": "min"}, how)
-    turned = Halving({"b": "max", "a": "min"}, how)
+    shares, percents = Halving(OBJECTIVES, how), Halving(OBJECTIVES, how)
     for accuracy, megabytes in reports:
-        assert plain.goes_on("x", 1, {"a": accuracy, "b": megabytes}) == turned.goes_on(
-            "x", 1, {"a": -4 * accuracy, "b": -1024 * megabytes}
-        )
+        share = {"val_accuracy": accuracy, "peak_bytes": megabytes * 1e6}
+        percent = {"val_accuracy": 128 * accuracy, "peak_bytes": megabytes}
+        assert shares.goes_on("x", 1, share) == percents.goes_on("x", 1, percent)
 
 
-@given(REPORTS)
-@settings(deadline=None, max_examples=50)
-def test_crowding_distances_are_those_of_the_definition(reports: Reports) -> None:
-    best = sorted({r for r, rank in zip(reports, peeled(reports), strict=True) if rank == 0})
-    found = crowding_distances(np.array([[-accuracy, megabytes] for accuracy, megabytes in best]))
-    for index, distance in enumerate(found):
-        if index in (0, len(best) - 1):
-            assert math.isinf(distance)
-            continue
-        before, after = best[index - 1], best[index + 1]
-        expected = sum((after[i] - before[i]) / (best[-1][i] - best[0][i]) for i in (0, 1))
-        assert distance == pytest.approx(expected)
+OTHERS = [
+    ("no cost: the better half", {"val_accuracy": "max"},
+     [{"val_accuracy": a} for a in (0.5, 0.4, 0.6, 0.5)], [True, False, True, True]),
+    ("two costs: the larger difference counts",
+     {"val_accuracy": "max", "peak_bytes": "min", "step_seconds": "min"},
+     [{"val_accuracy": a, "peak_bytes": 5e6, "step_seconds": s}
+      for a, s in [(0.9, 0.1)] * 8 + [(0.2, 3.0)] * 8 + [(0.3, 3.0)]],
+     [True] * 8 + [False] * 4 + [True] * 4 + [True]),
+    ("costs alone say nothing", {"peak_bytes": "min"},
+     [{"peak_bytes": b} for b in (5e6, 9e6)], [True, True]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("objectives", "reports", "expected"), [c[1:] for c in OTHERS], ids=[c[0] for c in OTHERS]
+)
+def test_other_objectives(objectives: dict, reports: list[dict], expected: list[bool]) -> None:
+    scheduler = Halving(objectives)
+    assert [scheduler.goes_on("digits", 1, report) for report in reports] == expected
 
 
 @pytest.mark.parametrize(

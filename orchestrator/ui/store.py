@@ -1,0 +1,146 @@
+"""The trials of an experiment, as the Pareto page reads them out of an MLflow store's database.
+
+A search through MLflow's client makes an object for each run, which takes seconds for some
+thousand runs; here each table is one statement.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+_SHOWN_CHARACTERS = 500  # of a param or tag: what is longer is for the run's own page
+_RUNS = "SELECT run_uuid FROM runs WHERE experiment_id = :experiment AND lifecycle_stage = 'active'"
+_STATE = f"""
+SELECT COUNT(*), COALESCE(MAX(m.timestamp), 0),
+       (SELECT COUNT(*) FROM tags WHERE run_uuid IN ({_RUNS}))
+FROM latest_metrics m WHERE m.run_uuid IN ({_RUNS})
+"""  # noqa: S608  (no value is part of it)
+
+
+class Trials:
+    """Reads an MLflow database.
+
+    Args:
+        engine: Of the database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def version(self, experiment: int) -> str:
+        """Returns what changes whenever a run of the experiment does."""
+        with self._engine.connect() as connection:
+            row = connection.execute(text(_STATE), {"experiment": experiment}).one()
+        return "-".join(str(number) for number in row)
+
+    def read(self, experiment: int) -> dict[str, Any]:
+        """Returns the experiment's studies, and its trials in columns.
+
+        `studies` has a dictionary for each; `trials` has `run`, `name`, `study` (an index of
+        `studies`), `state`, `confirms`, `began` (milliseconds since 1970) in lists with an entry
+        for each trial, in the order in which they began, and `params`, `metrics` and `tags`, each
+        with such a list for every name, None where a trial has none.
+        """
+        with self._engine.connect() as connection:
+            runs = list(_rows(connection, "run_uuid, name, status, start_time", "runs", experiment))
+            tags = _by_run(_rows(connection, "run_uuid, key, value", "tags", experiment))
+            params = list(_rows(connection, "run_uuid, key, value", "params", experiment))
+            columns = "run_uuid, key, CASE WHEN is_nan THEN NULL ELSE value END"
+            metrics = list(_rows(connection, columns, "latest_metrics", experiment))
+        runs.sort(key=lambda run: (run[3], run[1]))
+        studies = _studies(runs, tags)
+        index = {study["key"]: number for number, study in enumerate(studies)}
+        trials = [run for run in runs if "tinytl.trial" in tags[run[0]]]
+        places = {run[0]: place for place, run in enumerate(trials)}
+        numbers = ((run, key, _finite(value)) for run, key, value in metrics)
+        own = [tags[run[0]] for run in trials]
+        return {
+            "studies": studies,
+            "trials": {
+                "run": [run[0] for run in trials],
+                "name": [each["tinytl.trial"] for each in own],
+                "study": [index.get(_study_key(each)) for each in own],
+                "state": [
+                    each.get("tinytl.state", run[2].lower())
+                    for run, each in zip(trials, own, strict=True)
+                ],
+                "confirms": [each.get("tinytl.confirms") for each in own],
+                "began": [run[3] for run in trials],
+                "params": _columns(places, params),
+                "metrics": _columns(places, numbers),
+                "tags": _columns(places, _free_tags(trials, tags)),
+            },
+        }
+
+
+def _rows(
+    connection: Connection, columns: str, table: str, experiment: int
+) -> Sequence[tuple[Any, ...]]:
+    # the names are this module's own
+    where = f"run_uuid IN ({_RUNS})"
+    statement = text(f"SELECT {columns} FROM {table} WHERE {where}")  # noqa: S608
+    return connection.execute(statement, {"experiment": experiment}).tuples().all()
+
+
+def _by_run(rows: Sequence[tuple[Any, ...]]) -> Mapping[str, dict[str, str]]:
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for run, key, value in rows:
+        found[run][key] = value or ""
+    return found
+
+
+def _study_key(tags: Mapping[str, str]) -> str:
+    return f"{tags.get('tinytl.sweep', '')}/{tags.get('tinytl.study', '')}"
+
+
+def _studies(
+    runs: Sequence[tuple[Any, ...]], tags: Mapping[str, dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Returns the parent runs."""
+    found = []
+    for run, _, status, began in runs:
+        own = tags[run]
+        if "tinytl.study" in own and "tinytl.trial" not in own:
+            found.append(
+                {
+                    "key": _study_key(own),
+                    "run": run,
+                    "name": own["tinytl.study"],
+                    "status": status,
+                    "began": began,
+                    **{
+                        name: own.get(f"tinytl.{name}")
+                        for name in ("sweep", "directory", "objectives", "limits")
+                    },
+                }
+            )
+    return found
+
+
+def _free_tags(
+    trials: Sequence[tuple[Any, ...]], tags: Mapping[str, dict[str, str]]
+) -> Iterator[tuple[str, str, str]]:
+    """Yields the tags that say something about a trial, not where it belongs."""
+    for run, *_ in trials:
+        for key, value in tags[run].items():
+            if not key.startswith("mlflow.") and key not in _PLACES:
+                yield run, key, value
+
+
+_PLACES = frozenset(f"tinytl.{name}" for name in ("sweep", "study", "trial", "state", "confirms"))
+
+
+def _columns(places: Mapping[str, int], rows: Any) -> dict[str, list[Any]]:
+    """Returns a list for each key, with an entry for each trial."""
+    found: defaultdict[str, list[Any]] = defaultdict(lambda: [None] * len(places))
+    for run, key, value in rows:
+        if run in places:
+            found[key][places[run]] = value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value
+    return dict(sorted(found.items()))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

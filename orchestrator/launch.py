@@ -1,5 +1,6 @@
 """Launches a sweep: checks everything that can be checked first, runs it, and shows its fronts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,18 @@ from orchestrator.fronts.plots import write_pictures
 from orchestrator.hook import run_on_finish
 from orchestrator.inputs.images import cache_images
 from orchestrator.inputs.prepare import prepare_inputs
+from orchestrator.inputs.provenance import environment_of, inputs_of
 from orchestrator.inputs.site import Site
 from orchestrator.progress import Progress, show_failures
-from orchestrator.record import SWEEP_FILE, Ended, SweepRecord, sweep_id
+from orchestrator.record import SWEEP_FILE, Asked, Ended, SweepRecord, sweep_id
+from orchestrator.record.environment import Input, note_environment
 from orchestrator.record.find import find_sweep
 from orchestrator.record.retention import Retention
 from orchestrator.resources.classes import predicted_peak_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.sweep import Sweep
 from orchestrator.tracking import Tracker
+from tinytl.config import flattened
 from tinytl.errors import ConfigError, TinyTLError, TrainingError
 from tinytl.storage import write_atomically
 
@@ -77,10 +81,11 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
     Raises:
         TinyTLError: If something is missing or wrong, or the record cannot be written.
     """
-    site = _prepare(spec, how, console)
+    site, inputs = _prepare(spec, how, console)
     record = _open(spec, how)
     ended: Ended = "failed"
     try:
+        note_environment(how.directory, environment_of(how.directory, site, inputs))
         sweep = Sweep(spec, record, site)
         retention = Retention(record, spec.objectives)
         retention.update()  # what an earlier process had no time to delete
@@ -100,6 +105,11 @@ def launch(spec: SweepSpec, how: Launch, console: Console) -> bool:
 
 def tracker_of(directory: Path, spec: SweepSpec) -> Tracker:
     """Returns what mirrors a sweep's directory into MLflow."""
+
+    def configure(asked: Asked) -> Mapping[str, Any]:
+        config = spec.finetune_config(asked.study, asked.params)
+        return dict(flattened(config.model_dump(mode="json", exclude_none=True)))
+
     return Tracker(
         directory,
         sweep=sweep_id(directory),
@@ -107,6 +117,7 @@ def tracker_of(directory: Path, spec: SweepSpec) -> Tracker:
         objectives=spec.objectives,
         limits=spec.limits.of_metrics(),
         uri=spec.tracking.uri,
+        configure=configure,
     )
 
 
@@ -134,7 +145,7 @@ def _run_tracked(sweep: Sweep, how: Launch, console: Console) -> bool:
     return finished
 
 
-def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
+def _prepare(spec: SweepSpec, how: Launch, console: Console) -> tuple[Site, tuple[Input, ...]]:
     datasets, problems = prepare_inputs(spec, how.data, how.weights, console)
     problems += _warm_start_problems(spec)
     if problems:
@@ -148,7 +159,7 @@ def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
                 limit_bytes=how.cache_limit_bytes,
                 console=console,
             )
-    return Site(
+    site = Site(
         data=how.data,
         weights=how.weights,
         device="cuda" if torch.cuda.is_available() else "cpu",
@@ -156,6 +167,7 @@ def _prepare(spec: SweepSpec, how: Launch, console: Console) -> Site:
         predict=partial(predicted_peak_bytes, weights=how.weights),
         cache_limit_bytes=how.cache_limit_bytes,
     )
+    return site, inputs_of(spec, datasets, how.data, how.weights)
 
 
 def _warm_start_problems(spec: SweepSpec) -> list[str]:

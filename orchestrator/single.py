@@ -16,7 +16,7 @@ from orchestrator.record.find import find_sweep
 from orchestrator.record.saved import SavedSweep, read_sweep
 from orchestrator.resources.classes import predicted_peak_bytes
 from orchestrator.spec.file import dump_yaml, parse_yaml, read_yaml
-from tinytl.config import FinetuneConfig
+from tinytl.config import FinetuneConfig, flattened
 from tinytl.data import load_splits
 from tinytl.engine.threads import using_threads
 from tinytl.errors import ConfigError, TinyTLError, unknown_name
@@ -181,7 +181,7 @@ def _prepare(config: FinetuneConfig, place: Place, device: str, console: Console
 
 
 def _overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> FinetuneConfig:
-    flat = dict(_flattened(values))
+    flat = dict(flattened(values))
     problems = []
     for text in overrides:
         name, equals, value = text.partition("=")
@@ -194,22 +194,10 @@ def _overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> Finetune
             for key, old in flat.items()
             if not f"{key}.".startswith(f"{name}.") and not f"{name}.".startswith(f"{key}.")
         }
-        flat |= _flattened({name: parse_yaml(value, repr(text))})
+        flat |= flattened({name: parse_yaml(value, repr(text))})
     if problems:
         raise ConfigError(problems)
     return FinetuneConfig.from_flat(flat)
-
-
-def _flattened(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields flat names and values: `lite_residual.width.0` of a list of widths."""
-    for name, value in values.items():
-        if isinstance(value, list | tuple):
-            value = {str(index): part for index, part in enumerate(value)}
-        if not isinstance(value, dict):
-            yield name, value
-            continue
-        for key, part in _flattened(value):
-            yield f"{name}.{key}", part
 
 
 def _epoch_text(metrics: Mapping[str, float]) -> str:

@@ -1,6 +1,6 @@
 """The configuration of one fine-tuning run: one schema for library, command line and sweep file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
@@ -181,6 +181,18 @@ def _with_stages_joined(section: str, values: Mapping[str, Any], key: str) -> di
         )
     others = {name: value for name, value in values.items() if name not in stages}
     return {**others, key: tuple(stages[name] for name in names)}
+
+
+def flattened(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields flat names and values: `lite_residual.width.0` of a list of widths."""
+    for name, value in values.items():
+        if isinstance(value, list | tuple):
+            value = {str(index): part for index, part in enumerate(value)}
+        if not isinstance(value, dict):
+            yield name, value
+            continue
+        for key, part in flattened(value):
+            yield f"{name}.{key}", part
 
 
 def problems_of(error: ValidationError, prefix: str = "") -> list[str]:

@@ -7,34 +7,30 @@ every upload may be repeated. So a crash at any point neither loses nor doubles 
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from orchestrator.fronts.pareto import (
-    Objectives,
-    Point,
-    front,
-    front_markdown,
-    hypervolume,
-    points,
-    reference_point,
-)
-from orchestrator.fronts.plots import write_pictures
-from orchestrator.record import (
-    SWEEP_FILE,
-    Asked,
-    Event,
-    Reported,
-    read_events,
-)
+from orchestrator.fronts.pareto import Objectives, Point, front, points
+from orchestrator.record import SWEEP_FILE, Asked, Event, Reported, read_events
+from orchestrator.record.environment import Environment, read_environments
 from orchestrator.record.history import History
+from orchestrator.tracking.provenance import fixed_settings, study_tags, trial_tags
+from orchestrator.tracking.publication import (
+    TABLE_TAGS,
+    description_tags,
+    front_metrics,
+    verdicts,
+    write_front,
+)
+from orchestrator.tracking.runs import VERDICT, Run, Runs, Update
 from tinytl.storage import write_atomically
 
 CURSOR_FILE = "mlflow.cursor"
+
+Configure = Callable[[Asked], Mapping[str, Any]]
 
 # FINISHED is kept for full fidelity: to filter by it is to see the trials that fronts are made of
 _STATUS = {"complete": "FINISHED", "stopped": "KILLED", "infeasible": "FAILED", "failed": "FAILED"}
@@ -42,52 +38,6 @@ _WAITING = "SCHEDULED"
 
 _EVENTS_PER_UPLOAD = 500
 _SECONDS_BETWEEN_PICTURES = 30.0
-
-
-@dataclass
-class Run:
-    """A run of the store, as this process knows it."""
-
-    id: str
-    name: str
-    status: str
-    artifact_uri: str
-
-
-@dataclass
-class Update:
-    """What one upload adds to a run; metrics are (name, value, step, seconds since 1970)."""
-
-    params: dict[str, Any] = field(default_factory=dict)
-    metrics: list[tuple[str, float, int, float]] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
-    status: str = "RUNNING"
-    end: float | None = None
-
-    def add(self, metrics: Mapping[str, float], step: int, at: float) -> None:
-        """Adds metrics of one step."""
-        self.metrics += [(name, value, step, at) for name, value in metrics.items()]
-
-
-class Runs(Protocol):
-    """The runs of one sweep in a store; each call may be repeated without doubling anything."""
-
-    experiment_id: str
-
-    def study(self, study: str, began: float) -> Run:
-        """Returns the study's parent run, created if it is not there."""
-
-    def trial(self, parent: Run, asked: Asked) -> Run:
-        """Returns the trial's run below its study's, created if it is not there."""
-
-    def log(self, run: Run, update: Update) -> None:
-        """Logs params, metrics and tags."""
-
-    def set_status(self, run: Run, status: str, end: float | None = None) -> None:
-        """Sets the run's status, and with an end time ends it, unless that is so already."""
-
-    def artifacts(self, run: Run) -> AbstractContextManager[Path]:
-        """Gives a folder whose files become artifacts of the run."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +81,7 @@ class Mirror:
         store: What the cursor calls the store.
         objectives: Metric names and modes.
         limits: The sweep's limits, for the hypervolume's reference.
+        configure: Returns all settings of a trial by flat names.
     """
 
     def __init__(
@@ -142,6 +93,7 @@ class Mirror:
         store: str | None,
         objectives: Objectives,
         limits: Mapping[str, float],
+        configure: Configure,
     ) -> None:
         self._directory = directory
         self._runs = runs
@@ -149,6 +101,11 @@ class Mirror:
         self._place = store
         self._objectives = objectives
         self._limits = limits
+        self._configure = configure
+        self._environments = read_environments(directory)
+        self._environment_of: dict[str, Environment | None] = {}
+        self._parents: dict[str, Run] = {}
+        self._verdicts: dict[str, str | None] = {}
         self._published: dict[str, tuple[list[str], int]] = {}
         self._stale = True
         self._next_pictures = 0.0
@@ -161,6 +118,7 @@ class Mirror:
                 if offset > cursor.offset:
                     break
                 self._history.add(event)
+                self._environment_of[event.trial] = self._environment_at(offset)
                 self._offset = offset
 
     def update(self, last: bool) -> float | None:
@@ -170,47 +128,90 @@ class Mirror:
             The seconds after which the pictures of the fronts are due, or None if they are not.
         """
         while batch := list(islice(read_events(self._directory, self._offset), _EVENTS_PER_UPLOAD)):
-            self._upload([event for event, _ in batch])
+            self._upload(batch)
             self._offset = batch[-1][1]
             self._write_cursor()
             self._stale = True
         if last or (self._stale and time.monotonic() >= self._next_pictures):
             self._publish(last)
         if last:
+            self._upload([])  # verdicts that an earlier version left out
             self._end_runs()
         return max(0.0, self._next_pictures - time.monotonic()) if self._stale else None
 
     def _write_cursor(self) -> None:
-        studies = {
-            study: self._runs.study(study, began).id for study, began in self._history.began()
-        }
+        studies = {study: self._parent(study).id for study, _ in self._history.began()}
         cursor = Cursor(self._sweep, self._place, self._offset, self._runs.experiment_id, studies)
         cursor.write(self._directory)
 
-    def _upload(self, events: Sequence[Event]) -> None:
+    def _upload(self, events: Sequence[tuple[Event, int]]) -> None:
         updates: dict[str, Update] = {}
-        for event in events:
+        for event, offset in events:
             self._history.add(event)
-            _describe(event, self._history, updates.setdefault(event.trial, Update()))
+            update = updates.setdefault(event.trial, Update())
+            self._describe_environment(event.trial, self._environment_at(offset), update)
+            _describe(event, self._history, update)
+        self._describe_verdicts(updates)
         for trial, update in updates.items():
-            asked = self._history.asked[trial]
-            parent = self._runs.study(asked.study, asked.time)
-            self._runs.set_status(parent, "RUNNING")
-            run = self._runs.trial(parent, asked)
+            run = self._run(trial)
             self._runs.log(run, update)
-            self._runs.set_status(run, update.status, update.end)
+            if update.status is not None:
+                self._runs.set_status(self._parent(self._history.asked[trial].study), "RUNNING")
+                self._runs.set_status(run, update.status, update.end)
+
+    def _run(self, trial: str) -> Run:
+        asked = self._history.asked[trial]
+        return self._runs.trial(self._parent(asked.study), asked)
+
+    def _parent(self, study: str) -> Run:
+        """Returns the study's run, which is told once for each process what it is of."""
+        if study not in self._parents:
+            run = self._runs.study(study, dict(self._history.began())[study])
+            newest = self._environments[-1] if self._environments else None
+            tags = study_tags(self._directory, newest, self._objectives, self._limits)
+            self._runs.log(run, Update(tags=tags))
+            self._parents[study] = run
+        return self._parents[study]
+
+    def _environment_at(self, offset: int) -> Environment | None:
+        """Returns the environment of the event that ends at this offset."""
+        began = [each for each in self._environments if each.offset < offset]
+        return began[-1] if began else None
+
+    def _describe_environment(
+        self, trial: str, environment: Environment | None, update: Update
+    ) -> None:
+        """Adds what the trial depends on, once, and again where another process goes on with it."""
+        if trial in self._environment_of and self._environment_of[trial] == environment:
+            return
+        asked = self._history.asked[trial]
+        settings = {**self._configure(asked), **asked.params}
+        update.params = asked.params | fixed_settings(asked.params, settings)
+        update.tags |= trial_tags(trial, self._directory, environment)
+        if environment is not None:
+            update.inputs += [each for each in environment.inputs if each.is_of(settings)]
+        self._environment_of[trial] = environment
+
+    def _describe_verdicts(self, updates: dict[str, Update]) -> None:
+        """Adds the verdicts on complete trials that are not in the store as they are now."""
+        for complete in points(self._history.ends()).values():
+            for trial, verdict in verdicts(complete, self._objectives).items():
+                if trial not in self._verdicts:
+                    self._verdicts[trial] = self._run(trial).verdict
+                if self._verdicts[trial] != verdict:
+                    updates.setdefault(trial, Update(status=None)).tags[VERDICT] = verdict
+                    self._verdicts[trial] = verdict
 
     def _publish(self, last: bool) -> None:
         """Renews the pictures of the fronts that have changed; the last time of all that have."""
         complete = points(self._history.ends())
-        for study, began in self._history.began():
+        for study, _ in self._history.began():
             best = front(complete[study], self._objectives)
             ended = sum(1 + len(point.confirmations) for point in complete[study])
             state = ([point.trial for point in best], ended)
             before = self._published.get(study)
             if before is None or before[0] != state[0] or (last and before != state):
-                run = self._runs.study(study, began)
-                self._publish_front(run, study, complete[study], best)
+                self._publish_front(self._parent(study), study, complete[study], best)
                 self._published[study] = state
         self._stale = False
         self._next_pictures = time.monotonic() + _SECONDS_BETWEEN_PICTURES
@@ -219,34 +220,24 @@ class Mirror:
         self, run: Run, study: str, complete: list[Point], best: list[Point]
     ) -> None:
         with self._runs.artifacts(run) as folder:
-            write_pictures(folder, complete, self._objectives, study)
+            write_front(folder, complete, self._objectives, study)
             if (self._directory / SWEEP_FILE).exists():
                 shutil.copyfile(self._directory / SWEEP_FILE, folder / SWEEP_FILE)
-        update = Update(tags={"mlflow.note.content": front_markdown(best, self._objectives)})
+        update = Update(tags=TABLE_TAGS | description_tags(run.id, best, self._objectives))
         if complete:
             # the time of the newest result, not of now: logged again it is the same metric
             newest = max(self._history.told[point.trial].time for point in complete)
-            update.add(self._front_metrics(complete, best), len(complete), newest)
+            metrics = front_metrics(complete, best, self._objectives, self._limits)
+            update.add(metrics, len(complete), newest)
         self._runs.log(run, update)
-
-    def _front_metrics(self, complete: list[Point], best: list[Point]) -> dict[str, float]:
-        reference = reference_point(complete, self._objectives, self._limits)
-        metrics = {
-            "front_size": float(len(best)),
-            "hypervolume": hypervolume(complete, self._objectives, reference),
-        }
-        for name, mode in self._objectives.items() if best else ():
-            values = [point.values[name] for point in best]
-            metrics[f"best.{name}"] = max(values) if mode == "max" else min(values)
-        return metrics
 
     def _end_runs(self) -> None:
         history = self._history
         waiting = [asked for trial, asked in history.asked.items() if trial not in history.told]
-        parents = {study: self._runs.study(study, began) for study, began in history.began()}
         for asked in waiting:
-            self._runs.set_status(self._runs.trial(parents[asked.study], asked), _WAITING)
-        for study, parent in parents.items():
+            self._runs.set_status(self._run(asked.trial), _WAITING)
+        for study, _ in history.began():
+            parent = self._parent(study)
             if any(asked.study == study for asked in waiting):
                 self._runs.set_status(parent, _WAITING)
             else:
@@ -254,12 +245,16 @@ class Mirror:
                 self._runs.set_status(parent, "FINISHED", max(ends))
 
 
+def params_of(asked: Asked) -> Mapping[str, Any]:
+    """Returns the settings of a trial of which nobody knows more than its params."""
+    return asked.params
+
+
 def _describe(event: Event, history: History, update: Update) -> None:
     """Adds an event, the newest of its trial, to the update of the trial's run."""
     if isinstance(event, Asked):
-        update.params = event.params
         if event.confirms is not None:
-            update.tags = {"tinytl.confirms": event.confirms}
+            update.tags["tinytl.confirms"] = event.confirms
         if event.predicted_bytes is not None:
             update.add({"predicted_bytes": event.predicted_bytes}, 0, event.time)
     elif isinstance(event, Reported):

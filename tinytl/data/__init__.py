@@ -1,6 +1,7 @@
 """Datasets: labelled images, their splits, batches and transforms."""
 
 from tinytl.data.datasets import dataset_info, default_root, load_splits, locate, places
+from tinytl.data.digest import dataset_digest
 from tinytl.data.images import Images, Splits
 from tinytl.data.pipeline.batches import batches
 from tinytl.data.pipeline.cache import cache_side, cached, clear_cache, images_directory
@@ -22,6 +23,7 @@ __all__ = [
     "cache_side",
     "cached",
     "clear_cache",
+    "dataset_digest",
     "dataset_info",
     "default_root",
     "images_directory",

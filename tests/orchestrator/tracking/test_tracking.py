@@ -4,116 +4,37 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from orchestrator.fronts.pareto import front, front_csv, front_markdown, points
+from orchestrator.fronts.pareto import front, front_csv, points
 from orchestrator.record import Asked, Reported, SweepRecord, Told, read_events
 from orchestrator.tracking import background
 from orchestrator.tracking.mirror import CURSOR_FILE, Cursor
-from orchestrator.tracking.tracker import STORE_FILE, Tracker
+from orchestrator.tracking.tracker import STORE_FILE
+from tests.tracked import (
+    BEGAN,
+    HOSTILE,
+    OBJECTIVES,
+    STATUS,
+    by_name,
+    caught_up,
+    client_of,
+    content,
+    copy_store,
+    free_port,
+    mirror,
+    runs_of,
+    served,
+    story,
+    tracker_of,
+    wait_for,
+)
 
-OBJECTIVES = {"val_accuracy": "max", "peak_bytes": "min"}
-STATES = ["complete", "complete", "stopped", "infeasible", "failed"]
-STATUS = {"complete": "FINISHED", "stopped": "KILLED", "infeasible": "FAILED", "failed": "FAILED"}
-HOSTILE = "'\"; DROP TABLE runs;-- </script><img src=x> \\ % _ | \n\t\0 \ud800 é☃🙂 ../../etc"
-BEGAN = 1_700_000_000.0
-
-
-def story(study, number, unfinished=()):
-    """The events of a study: three epochs a trial, ends of all kinds."""
-    events = []
-    for index in range(number):
-        trial, at = f"{study}-{index}", BEGAN + 100 * index
-        params = {"method": ["last", "full"][index % 2], "resolution": 96, "learning_rate": 3e-4}
-        events.append(Asked(trial, study, index, params, 1_000_000 + index, time=at))
-        accuracy = 0.5 + index / 100
-        for epoch in (1, 2, 3):
-            metrics = {"val_accuracy": accuracy * epoch / 3, "train_loss": 1 / epoch}
-            events.append(Reported(trial, epoch, metrics, time=at + epoch))
-        if index not in unfinished:
-            state = STATES[index % len(STATES)]
-            reason = None if state == "complete" else f"it was {state}"
-            final = {"val_accuracy": accuracy * 3 / 3, "peak_bytes": 2_000_000 * (index + 1)}
-            events.append(Told(trial, state, final, reason, time=at + 10))
-    return events
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """A store without runs; to create one takes seconds, to copy one does not."""
-    directory = tmp_path_factory.mktemp("empty")
-    tracker = tracker_of(directory)
-    tracker.start()
-    assert tracker.close(60), tracker.problem
-    return directory / STORE_FILE
-
-
-@pytest.fixture
-def record(tmp_path, empty_store):
-    copy_store(empty_store, tmp_path)
-    record = SweepRecord.create(tmp_path, "name: test\n")
-    yield record
-    record.close()
-
-
-def copy_store(store, directory):
-    with (
-        closing(sqlite3.connect(store)) as old,
-        closing(sqlite3.connect(directory / STORE_FILE)) as new,
-    ):
-        old.backup(new)
-
-
-def tracker_of(directory, **changes):
-    options = {"sweep": "sweep-1", "experiment": "test", "objectives": OBJECTIVES, "limits": {}}
-    return Tracker(directory, **(options | changes))
-
-
-def mirror(record, events=(), **changes):
-    """Appends the events and uploads them all."""
-    for event in events:
-        record.append(event)
-    tracker = tracker_of(record.directory, **changes)
-    tracker.start()
-    assert tracker.close(60), tracker.problem
-    return tracker
-
-
-def client_of(directory_or_uri):
-    from mlflow import MlflowClient
-
-    uri = str(directory_or_uri)
-    return MlflowClient(uri if "://" in uri else f"sqlite:///{uri}/{STORE_FILE}")
-
-
-def runs_of(client, experiment="test"):
-    return client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-
-
-def by_name(client):
-    found = runs_of(client)
-    runs = {run.info.run_name: run for run in found}
-    assert len(runs) == len(found), "no run twice"
-    return runs
-
-
-def content(directory):
-    """Everything in the store that a second upload could have doubled or changed."""
-    with closing(sqlite3.connect(directory / STORE_FILE)) as database:
-        return {
-            table: sorted(database.execute(f"SELECT {columns} FROM {table}"))
-            for table, columns in {
-                "runs": "run_uuid, name, status, start_time, end_time",
-                "metrics": "run_uuid, key, value, step, timestamp",
-                "params": "run_uuid, key, value",
-                "tags": "run_uuid, key, value",
-            }.items()
-        }
+FRONT_FILES = {"front.html", "front.png", "front.csv", "front.json", "sweep.yaml"}
 
 
 def test_store_holds_what_the_events_say(record):
@@ -155,11 +76,10 @@ def test_parent_run_carries_the_front(record):
     assert metrics["hypervolume"] == pytest.approx(area)
     assert (metrics["front_size"], metrics["best.peak_bytes"]) == (4, 2_000_000)
     assert metrics["best.val_accuracy"] == pytest.approx(0.56)
-    assert parent.data.tags["mlflow.note.content"] == front_markdown(best, OBJECTIVES)
     assert parent.info.status == "FINISHED"
     folder = record.directory / "mlartifacts" / "runs" / parent.info.run_id / "artifacts"
     files = {file.name: file for file in folder.iterdir()}
-    assert set(files) == {"front.html", "front.png", "front.csv", "sweep.yaml"}
+    assert set(files) == FRONT_FILES
     assert files["front.csv"].read_text() == front_csv(best, OBJECTIVES)
     assert files["sweep.yaml"].read_text() == "name: test\n"
 
@@ -311,36 +231,45 @@ def test_killed_in_the_midst_of_a_batch_nothing_is_lost_or_doubled(record):
 
 
 @pytest.mark.integration
-def test_server_that_comes_late_gets_everything(record, tmp_path, empty_store, monkeypatch):
-    from orchestrator.ui.server import serve
-
-    with socket.socket() as probe:  # of any port, as other tests serve at the same time
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    tracker = tracker_of(record.directory, uri=uri)
+def test_server_that_comes_late_and_dies_gets_everything_once(
+    record, tmp_path, empty_store, monkeypatch
+):
+    monkeypatch.setattr(background, "_LAST_RETRY_SECONDS", 1.0)
+    place = tmp_path / "served"
+    place.mkdir()
+    copy_store(empty_store, place)
+    port = free_port()
+    tracker = tracker_of(record.directory, uri=f"http://127.0.0.1:{port}")
     tracker.start()
-    events = story("a", 6)
+    events = story("a", 30)
     for event in events[:12]:
         record.append(event)
         tracker.notify()
     wait_for(lambda: tracker.problem, tracker)
-    served = tmp_path / "served"
-    served.mkdir()
-    copy_store(empty_store, served)
-    with serve(served, Cursor("any", None, 0, "1", {}), "127.0.0.1", port):
-        for event in events[12:]:
+    with served(place, port):
+        for event in events[12:-12]:
             record.append(event)
-            tracker.notify()
+        tracker.notify()
+        # killed with requests under way, whose answers nobody hears
+        wait_for(lambda: count_runs(place) >= 10, tracker)
+    assert count_runs(place) < 31
+    for event in events[-12:]:
+        record.append(event)
+        tracker.notify()
+    wait_for(lambda: tracker.problem, tracker)
+    with served(place, port) as uri:
         assert tracker.close(60), tracker.problem
         assert tracker.problem is None
         runs = by_name(client_of(uri))
-        assert len(runs) == 7
-        assert runs["a-5"].info.status == "FINISHED"
-        parent = runs["a"].info.run_id
-        names = {file.path for file in client_of(uri).list_artifacts(parent)}
-        assert names == {"front.html", "front.png", "front.csv", "sweep.yaml"}
-        assert Cursor.read(record.directory).store == uri
+        assert len(runs) == 31
+        assert Counter(run.info.status for run in runs.values()) == {
+            "FINISHED": 13, "KILLED": 6, "FAILED": 12,
+        }  # fmt: skip
+        names = {file.path for file in client_of(uri).list_artifacts(runs["a"].info.run_id)}
+        assert names == FRONT_FILES
+    metrics = content(place)["metrics"]
+    assert sum(row[1] == "train_loss" for row in metrics) == 3 * 30
+    assert Cursor.read(record.directory).store == uri
 
 
 def script(directory):
@@ -350,15 +279,3 @@ def script(directory):
 def count_runs(directory):
     with closing(sqlite3.connect(directory / STORE_FILE)) as database:
         return database.execute("SELECT count(*) FROM runs").fetchone()[0]
-
-
-def caught_up(directory):
-    cursor = Cursor.read(directory)
-    return cursor and cursor.offset == (directory / "trials.jsonl").stat().st_size
-
-
-def wait_for(condition, tracker=None, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, tracker and tracker.problem
-        time.sleep(0.005)

@@ -130,6 +130,20 @@ def epochs(
         yield run.finish_epoch()
 
 
+def frozen_norms(network: Network) -> dict[str, float]:
+    """Returns the Euclidean norm of each tensor that training leaves as it is, by name.
+
+    A checkpoint holds what was trained alone. By these it is found out whether it is put into the
+    network that it was trained in; unlike a digest they bear the last bits of another processor.
+    """
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    return {
+        name: float(torch.linalg.vector_norm(value, dtype=torch.float64))
+        for name, value in tensors
+        if not value.requires_grad and value.is_floating_point()
+    }
+
+
 class _Run:
     """The state of one run."""
 
@@ -153,6 +167,7 @@ class _Run:
         )
         built = build_network(config, len(self.splits.classes), weights_directory=weights)
         self.network: Network = built.network.to(device)
+        self.frozen = frozen_norms(self.network)
         self.frozen_weights = built.frozen_weights
         self.optimizer = make_optimizer(self.network, config)
         self.step = make_step(self.network, self.optimizer, config)
@@ -307,7 +322,10 @@ class _Run:
         state = {
             "config": self.config.model_dump(),
             "epoch": self.epoch,
+            "classes": list(self.splits.classes),
+            "device": self.device.type,
             "trained": self._trained(),
+            "frozen": self.frozen,
             "optimizer": self.optimizer.state_dict(),
             "memory": asdict(self.memory) if self.memory else None,
             "chunk": self.chunk,

@@ -1,0 +1,63 @@
+"""A network made plain for inference: layers of stock PyTorch, every weight as it is used."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tinytl.backbones import Network
+from tinytl.config import FinetuneConfig
+from tinytl.engine.build import build_network
+from tinytl.nn.conv import WSConv2d
+from tinytl.nn.quantized import Quantized
+from tinytl.nn.weight_standardization import standardize
+
+
+def plain_network(
+    config: FinetuneConfig, classes: int, *, with_modules: bool, files: Path | None = None
+) -> Network:
+    """Returns a configuration's network in stock layers with random weights, for inference.
+
+    Args:
+        config: Of the run; its `norm` must be given.
+        classes: Outputs of the classifier.
+        with_modules: Whether it has lite residual modules.
+        files: Where to look for the description of a specialized network first.
+    """
+    changes = {"execution": "plain", "memory_budget": None, "max_slowdown": None}
+    # which weights it began with matters no more, and their file may be elsewhere
+    changes |= {"frozen_weights": None, "weights": "random"}
+    network = build_network(
+        config.model_copy(update=changes),
+        classes,
+        weights_directory=files,
+        pretrained=False,
+        with_modules=with_modules,
+    ).network
+    for module in network.modules():
+        if type(module) is WSConv2d:  # its weight is standardized already
+            module.__class__ = nn.Conv2d
+    return network.requires_grad_(False).eval()
+
+
+def used_state(network: Network) -> dict[str, Tensor]:
+    """Returns the state dict of the plain network that gives the same outputs as `network`.
+
+    Names are those of `network`. Weights are what its layers compute with: standardized where the
+    layer does that, dense where it is stored as codes.
+    """
+    state = {name: value.detach() for name, value in network.state_dict().items()}
+    for name, module in network.named_modules():
+        if isinstance(module, Quantized):
+            for buffer, _ in module.named_buffers(recurse=False):
+                del state[f"{name}.{buffer}"]
+            state[f"{name}.weight"] = module.dense()
+        elif isinstance(module, WSConv2d):
+            with torch.no_grad():
+                state[f"{name}.weight"] = standardize(module.weight)
+    return state
+
+
+def has_modules(state: dict[str, Tensor]) -> bool:
+    """Returns whether a state dict is that of a network with lite residual modules."""
+    return any(".lite_residual." in name for name in state)

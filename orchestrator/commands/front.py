@@ -22,7 +22,14 @@ def front(
 ) -> None:
     """Print a sweep's Pareto fronts, or the best configuration within a memory budget."""
     # slow to import, and not needed to list the options
-    from orchestrator.fronts.choice import best_within, front_view, fronts_of, train_command
+    from orchestrator.checkpoints import checkpoint_of
+    from orchestrator.fronts.choice import (
+        best_within,
+        export_command,
+        front_view,
+        fronts_of,
+        train_command,
+    )
     from orchestrator.fronts.pareto import front_csv, front_rows
     from orchestrator.record.find import find_sweep
     from orchestrator.record.saved import read_sweep
@@ -52,5 +59,9 @@ def front(
     for name, best in fronts.items():
         console.print(front_view(name, best, objectives))
         for point in best if budget is not None else ():
-            command = shlex.join(train_command(directory, point))
-            console.print(f"train it: {command}", highlight=False, soft_wrap=True, markup=False)
+            commands = {"train it": train_command(directory, point.trial)}
+            if checkpoint_of(directory, point.trial).exists():
+                commands["export it"] = export_command(directory, point.trial)
+            for what, words in commands.items():
+                text = f"{what}: {shlex.join(words)}"
+                console.print(text, highlight=False, soft_wrap=True, markup=False)

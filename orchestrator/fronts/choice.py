@@ -58,6 +58,11 @@ def best_within(best: Sequence[Point], objectives: Objectives, budget_bytes: int
     return max(within, key=lambda point: sign * point.mean(name))
 
 
-def train_command(directory: Path, point: Point) -> list[str]:
-    """Returns the words of the command that trains a member of a front."""
-    return ["tinytl", "train", "--from", f"{directory}:{point.trial}"]
+def train_command(directory: Path, trial: str) -> list[str]:
+    """Returns the words of the command that trains a trial's configuration."""
+    return ["tinytl", "train", "--from", f"{directory}:{trial}"]
+
+
+def export_command(directory: Path, trial: str) -> list[str]:
+    """Returns the words of the command that exports what a trial trained."""
+    return ["tinytl", "export", f"{directory}:{trial}"]

@@ -4,8 +4,8 @@
 - `load`: the network of such a folder, ready to be used.
 """
 
-from tinytl.export.folder import Exported, load, write_folder
+from tinytl.export.folder import Exported, check_target, load, write_folder
 from tinytl.export.formats import FORMATS
 from tinytl.export.restore import Trained, read_trained
 
-__all__ = ["FORMATS", "Exported", "Trained", "load", "read_trained", "write_folder"]
+__all__ = ["FORMATS", "Exported", "Trained", "check_target", "load", "read_trained", "write_folder"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.checkpoints import checkpoint_of
 from orchestrator.cli import main
 from orchestrator.record import Asked, SweepRecord, Told
 from tests.sweeps import spec
@@ -68,7 +69,13 @@ def test_the_best_within_a_budget_is_ready_to_run(
 ) -> None:
     directory = record_sweep(tmp_path / "run", confirmed)
     printed = front(capsys, directory, "--budget", budget)
-    assert printed.splitlines()[-1] == f"train it: tinytl train --from {directory}:{trial}"
+    train = f"train it: tinytl train --from {directory}:{trial}"
+    assert printed.splitlines()[-1] == train
+    checkpoint = checkpoint_of(directory, trial)
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    printed = front(capsys, directory, "--budget", budget)
+    assert printed.splitlines()[-2:] == [train, f"export it: tinytl export {directory}:{trial}"]
 
 
 def test_a_member_that_falls_off_is_said(

@@ -7,33 +7,40 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
 from orchestrator.tracking.mirror import Cursor
-from orchestrator.tracking.tracker import ARTIFACTS_FOLDER, MLFLOW_SETTINGS, STORE_FILE, sqlite_file
+from orchestrator.tracking.store import ARTIFACTS_FOLDER, MLFLOW_SETTINGS, STORE_FILE, sqlite_file
+from orchestrator.ui.address import Address
+from orchestrator.ui.auth import AUTH_SETTING, prepare
 from orchestrator.ui.ports import listeners
 from tinytl.errors import ConfigError, TinyTLError
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
 _MODE = "workflowType=machine_learning"
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_APP = "tinytl"  # MLflow's server with the Pareto page, as the entry point is named
+_PAGE = "tinytl/pareto"
 
 
 class Server:
     """A running MLflow server.
 
-    Attributes:
+    Args:
+        process: The server.
+        log: What it prints.
         url: Its address, without a slash at the end.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: IO[bytes], url: str) -> None:
-        self.url = url
+        self._url = url
         self._process = process
         self._log = log
 
@@ -57,12 +64,30 @@ class Server:
             if self._process.poll() is not None:
                 raise self._ended()
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{self.url}/health", timeout=5).close()  # noqa: S310
+                urllib.request.urlopen(f"{self._url}/health", timeout=5).close()  # noqa: S310
                 if self._is_ours():
                     return
             time.sleep(0.2)
         raise TinyTLError(
             f"the MLflow server did not answer within {_START_SECONDS:g} s; try again"
+        )
+
+    def check_closed(self) -> None:
+        """Makes sure that the server lets nobody in without a password.
+
+        Raises:
+            TinyTLError: If it does.
+        """
+        host = f"localhost:{urllib.parse.urlsplit(self._url).port}"  # a name that is always allowed
+        request = urllib.request.Request(f"{self._url}/", headers={"Host": host})  # noqa: S310
+        try:
+            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.UNAUTHORIZED:
+                return
+        raise TinyTLError(
+            "the MLflow server must let nobody in without a password, but it does; it is stopped. "
+            "Install this package again, so that MLflow finds its page, and try again"
         )
 
     def stop(self) -> None:
@@ -84,7 +109,7 @@ class Server:
 
         Where nothing tells who listens, what answers is taken for this server.
         """
-        port = urllib.parse.urlsplit(self.url).port
+        port = urllib.parse.urlsplit(self._url).port
         found = listeners(port) if port else []
         with contextlib.suppress(ProcessLookupError):
             return not found or self._process.pid in map(os.getpgid, found)
@@ -120,7 +145,7 @@ def is_remote(cursor: Cursor) -> bool:
 
 
 def links(cursor: Cursor, url: str) -> list[tuple[str, str]]:
-    """Returns what can be looked at on the server at `url`, each with its address.
+    """Returns what any MLflow server at `url` shows of the sweep, each with its address.
 
     MLflow opens in a mode for language models, which hides runs, unless the address says otherwise.
     """
@@ -132,35 +157,59 @@ def links(cursor: Cursor, url: str) -> list[tuple[str, str]]:
     return pages
 
 
+def page_link(cursor: Cursor, url: str) -> tuple[str, str]:
+    """Returns the Pareto page, which a server that `serve` runs shows besides."""
+    return "Pareto fronts", f"{url}/{_PAGE}?experiment={cursor.experiment_id}"
+
+
+def store_of(directory: Path, cursor: Cursor) -> str:
+    """Returns the URI of the store that has the sweep's runs."""
+    return cursor.store or f"sqlite:///{directory.resolve() / STORE_FILE}"
+
+
 @contextmanager
-def serve(directory: Path, cursor: Cursor, host: str, port: int) -> Iterator[Server]:
+def serve(
+    directory: Path, cursor: Cursor, address: Address, *, auth: bool = False
+) -> Iterator[Server]:
     """Runs an MLflow server on the sweep's store for as long as the context is open.
 
-    The sweep may be running meanwhile.
+    The sweep may be running meanwhile. The server has one worker: more are slower on sqlite.
+
+    Args:
+        directory: The sweep's directory.
+        cursor: Where the sweep's runs are.
+        address: Where the server listens.
+        auth: Whether it asks for a password; its accounts are kept in the directory.
 
     Raises:
         TinyTLError: If the server does not start.
     """
-    store = cursor.store or f"sqlite:///{directory.resolve() / STORE_FILE}"
+    store = store_of(directory, cursor)
     artifacts = (sqlite_file(store) or directory.resolve() / STORE_FILE).with_name(ARTIFACTS_FOLDER)
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--app-name", _APP]
     command += ["--backend-store-uri", store, "--artifacts-destination", str(artifacts)]
-    address = _ANY_ADDRESS.get(host, host)
-    url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
-            command,
+            command + address.options,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | MLFLOW_SETTINGS | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env=_environment(prepare(directory) if auth else {AUTH_SETTING: None}),
             # a group of its own, so that Ctrl-C reaches us alone and `stop` reaches all of it
             start_new_session=True,
         )
-        server = Server(process, log, url)
+        server = Server(process, log, address.url)
         try:
             server.wait_until_ready()
+            if auth:
+                server.check_closed()
             yield server
         finally:
             server.stop()
+
+
+def _environment(settings: Mapping[str, str | None]) -> dict[str, str]:
+    """Returns ours with the settings, without those that are None."""
+    chosen = {**MLFLOW_SETTINGS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **settings}
+    kept = {name: value for name, value in os.environ.items() if name not in chosen}
+    return kept | {name: value for name, value in chosen.items() if value is not None}

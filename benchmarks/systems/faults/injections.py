@@ -16,6 +16,7 @@ from benchmarks.systems.faults.disk import small_disk
 from benchmarks.systems.faults.scene import Place, Scene
 from orchestrator.tracking.mirror import Cursor
 from orchestrator.tracking.tracker import STORE_FILE
+from orchestrator.ui.address import Address
 from orchestrator.ui.server import serve
 
 SMALL_DISK_BYTES = 2**26  # room for a sweep with its pages and database
@@ -72,11 +73,11 @@ def stop_tracking_server(scene: Scene) -> Iterator[None]:
     served.mkdir()
     scene.store = served / STORE_FILE
     scene.options.append(f"--tracking-uri=http://127.0.0.1:{port}")
-    nothing = Cursor("", None, 0, "", {})
-    with serve(served, nothing, "127.0.0.1", port):
+    nothing, address = Cursor("", None, 0, "", {}), Address("127.0.0.1", port)
+    with serve(served, nothing, address):
         yield
     time.sleep(_DOWN_SECONDS)
-    scene.enter(serve(served, nothing, "127.0.0.1", port))
+    scene.enter(serve(served, nothing, address))
 
 
 def fill_storage(scene: Scene) -> Iterator[None]:

@@ -1,45 +1,27 @@
 import http.server
 import json
 import os
-import re
 import shutil
 import signal
-import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from orchestrator.record import Asked, SweepRecord, Told
 from orchestrator.record.find import find_sweep
-from orchestrator.tracking import Tracker
 from orchestrator.tracking.mirror import Cursor
-from orchestrator.ui.ports import choose_port, holder
-from orchestrator.ui.server import is_remote, links, read_cursor, serve
+from orchestrator.ui.address import Address
+from orchestrator.ui.ports import choose_port
+from orchestrator.ui.server import is_remote, links, page_link, read_cursor, serve
 from tinytl.errors import ConfigError, TinyTLError
 
 COMMAND = "import typer; from orchestrator.commands.ui import ui; typer.run(ui)"
 LOOPBACK = "127.0.0.1"
-
-
-@pytest.fixture
-def free():
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def taken():
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        listener.listen()
-        yield listener.getsockname()[1]
 
 
 def sweep_in(directory, changed):
@@ -49,39 +31,6 @@ def sweep_in(directory, changed):
     for file in directory.iterdir():
         os.utime(file, (changed, changed))
     return directory
-
-
-def test_port_in_use_is_named_with_its_holder(taken):
-    with pytest.raises(ConfigError) as error:
-        choose_port(LOOPBACK, taken)
-    assert f"port {taken} on {LOOPBACK} is in use" in str(error.value)
-    assert "--port" in str(error.value)
-    if Path("/proc/net/tcp").exists():
-        assert f"by process {os.getpid()} (" in str(error.value)
-
-
-def test_port_free_is_taken_as_it_is(free):
-    assert choose_port(LOOPBACK, free) == free
-    assert holder(free) is None
-
-
-def test_without_a_port_the_next_free_one_is_taken(monkeypatch, taken):
-    monkeypatch.setattr("orchestrator.ui.ports.DEFAULT_PORT", taken)
-    assert taken < choose_port(LOOPBACK, None) < taken + 100
-
-
-def test_all_ports_in_use(monkeypatch, taken):
-    monkeypatch.setattr("orchestrator.ui.ports.DEFAULT_PORT", taken)
-    monkeypatch.setattr("orchestrator.ui.ports._TRIED", 1)
-    with pytest.raises(ConfigError, match="all in use"):
-        choose_port(LOOPBACK, None)
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "not a host"])
-def test_host_of_another_machine_is_refused(host):
-    with pytest.raises(ConfigError, match=re.escape(f"of {host}")) as error:
-        choose_port(host, None)
-    assert "--host" in str(error.value)
 
 
 def test_newest_sweep_is_the_default(tmp_path):
@@ -122,6 +71,12 @@ def test_links_open_the_mode_that_shows_runs():
     ]
 
 
+def test_page_is_shown_beside_the_rest():
+    cursor = Cursor("s", None, 0, "7", {})
+    page = page_link(cursor, "http://here:1")
+    assert page == ("Pareto fronts", "http://here:1/tinytl/pareto?experiment=7")
+
+
 def test_command_loads_nothing_heavy_before_it_runs():
     heavy = {"mlflow", "plotly", "torch"}
     check = f"import sys, orchestrator.commands.ui; print({heavy} & {{*sys.modules}})"
@@ -134,7 +89,7 @@ def test_server_that_cannot_start_says_why(tmp_path, free):
     cursor = Cursor("s", "nonsense://store", 0, "1", {})
     with (
         pytest.raises(TinyTLError, match=r"(?s)the MLflow server ended with code .*nonsense"),
-        serve(tmp_path, cursor, LOOPBACK, free),
+        serve(tmp_path, cursor, Address(LOOPBACK, free)),
     ):
         pass
 
@@ -152,7 +107,7 @@ def test_another_server_that_took_the_port_meanwhile_is_not_taken_for_ours(tmp_p
         threading.Thread(target=other.serve_forever, daemon=True).start()
         with (
             pytest.raises(TinyTLError, match=r"(?s)the MLflow server ended with code .*in use"),
-            serve(tmp_path, cursor, LOOPBACK, other.server_port),
+            serve(tmp_path, cursor, Address(LOOPBACK, other.server_port)),
         ):
             pass
         other.shutdown()
@@ -169,22 +124,6 @@ def post(url, body):
 def get(url):
     with urllib.request.urlopen(url, timeout=30) as answer:
         return answer.read().decode(errors="replace")
-
-
-def append_trial(record, number):
-    trial = f"digits-{number}"
-    record.append(Asked(trial, "digits", number, {"method": "last"}))
-    record.append(Told(trial, "complete", {"val_accuracy": 0.5, "peak_bytes": 10**7 - number}))
-
-
-def tracker_of(directory):
-    return Tracker(
-        directory,
-        sweep="s",
-        experiment="test",
-        objectives={"val_accuracy": "max", "peak_bytes": "min"},
-        limits={},
-    )
 
 
 def processes_of(group):
@@ -204,15 +143,8 @@ def children_of(pid):
 
 
 @pytest.mark.integration
-def test_ui_shows_a_running_sweep_and_leaves_nothing_behind(tmp_path, free):
-    record = SweepRecord.create(tmp_path / "made", "name: test\n")
-    append_trial(record, 0)
-    tracker = tracker_of(tmp_path / "made")
-    tracker.start()
-    assert tracker.close(120), tracker.problem
-    record.close()
-    shutil.move(tmp_path / "made", tmp_path / "moved")
-
+def test_ui_shows_a_running_sweep_and_leaves_nothing_behind(tmp_path, free, tracked):
+    shutil.move(tracked(tmp_path / "made", [0]), tmp_path / "moved")
     port = free
     ui = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(tmp_path / "moved"), "--port", str(port)],
@@ -228,21 +160,21 @@ def test_ui_shows_a_running_sweep_and_leaves_nothing_behind(tmp_path, free):
             if "http" in line:
                 what, _, link = line.strip().partition(": ")
                 found[what] = link
-        assert set(found) == {"all trials", "digits, table", "digits, front"}, found
+        pages = ["Pareto fronts", "all trials", "digits, table", "digits, front"]
+        assert list(found) == pages
         url = f"http://{LOOPBACK}:{port}"
-        assert all(link.startswith(f"{url}/#/experiments/") for link in found.values())
+        assert found["Pareto fronts"] == f"{url}/tinytl/pareto?experiment=1"
+        assert all(found[page].startswith(f"{url}/#/experiments/1/") for page in pages[1:])
         assert "<html" in get(url)
+        assert "<html" in get(found["Pareto fronts"])
+        with sqlite3.connect(tmp_path / "moved" / "mlflow.db") as database:
+            assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
         run = found["digits, table"].split("/")[-1].partition("?")[0]
         front = get(f"{url}/get-artifact?path=front.html&run_uuid={run}")
         assert "1 complete trial, 1 on the front" in front
 
-        record = SweepRecord.resume(tmp_path / "moved")
-        tracker = tracker_of(tmp_path / "moved")
-        tracker.start()
-        append_trial(record, 1)
-        assert tracker.close(60), tracker.problem
-        record.close()
+        tracked(tmp_path / "moved", [1])
         experiment = found["all trials"].split("/")[-2]
         answer = post(f"{url}/api/2.0/mlflow/runs/search", {"experiment_ids": [experiment]})
         names = sorted(run["info"]["run_name"] for run in answer["runs"])

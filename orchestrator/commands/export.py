@@ -34,11 +34,13 @@ def export(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The new folder [exported/NAME].", metavar="DIR")
+        Path | None, typer.Option(help="The new folder; default: exported/NAME.", metavar="DIR")
     ] = None,
     formats: Annotated[
         list[Format] | None,
-        typer.Option("--format", help="May be given several times [all that can be written]."),
+        typer.Option(
+            "--format", help="May be given several times; default: all that can be written."
+        ),
     ] = None,
     budget: Annotated[
         str | None,
@@ -80,7 +82,7 @@ def _show(done: "Exported", trained: "Trained", console: Console) -> None:
     if trained.epoch < trained.config.epochs:
         show(f"the run is not finished: epoch {trained.epoch} of {trained.config.epochs}")
     for name, size in done.files.items():
-        show(f"{done.directory / name}: {size / 1e6:.2f} MB")
+        show(f"{done.directory / name}: {size / 1e3:,.1f} kB")
     for reason in done.left_out.values():
         show(f"left out: {reason.removeprefix('--format ')}")
     show(f"largest difference of outputs from the trained network: {done.difference:.1e}")

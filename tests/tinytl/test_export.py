@@ -89,6 +89,23 @@ def test_a_plain_network_has_the_outputs_of_the_trained(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("norm", ["gn_ws", "bn_frozen"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["mobilenet_v2_0.35", "mobilenet_v3_small", "mnasnet_0.5", "efficientnet_b0", "resnet18"],
+)
+def test_every_family_of_backbones_can_be_plain(backbone: str, norm: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = config_of(backbone=backbone, norm=norm, resolution=64)
+    trained = build_network(config, 10).network.eval()
+    write_tensors(tmp_path / "model.pt", used_state(trained))
+    plain = plain_network(config, 10, with_modules=True)
+    plain.load_state_dict(read_tensors(tmp_path / "model.pt", torch.device("cpu")))
+    with torch.no_grad():
+        expected, found = trained(images(side=64)), plain(images(side=64))
+    assert float((expected - found).abs().max()) <= 1e-4 * float(expected.abs().max())
+
+
 # --- the folder ---
 
 

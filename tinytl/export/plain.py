@@ -34,9 +34,9 @@ def plain_network(
         pretrained=False,
         with_modules=with_modules,
     ).network
-    for module in network.modules():
-        if type(module) is WSConv2d:  # its weight is standardized already
-            module.__class__ = nn.Conv2d
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for convolution in convolutions:
+        convolution.__class__ = nn.Conv2d  # where it standardizes its weight, that is done already
     return network.requires_grad_(False).eval()
 
 
@@ -46,7 +46,7 @@ def used_state(network: Network) -> dict[str, Tensor]:
     Names are those of `network`. Weights are what its layers compute with: standardized where the
     layer does that, dense where it is stored as codes.
     """
-    state = {name: value.detach() for name, value in network.state_dict().items()}
+    state = network.state_dict()  # not a copy: it carries the versions of its modules
     for name, module in network.named_modules():
         if isinstance(module, Quantized):
             for buffer, _ in module.named_buffers(recurse=False):

@@ -16,7 +16,7 @@ demo: .venv/runtime.stamp
 ui: .venv/runtime.stamp
 	$(BIN)/tinytl ui $(RUN)
 
-test: .venv/development.stamp
+test: .venv/development.stamp .venv/browser.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -37,6 +37,13 @@ clean:
 .venv/runtime.stamp: .venv/bin/uv pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(UV) --index-url $(TORCH_INDEX) torch torchvision)
 	$(UV) --editable .
+	@touch $@
+
+# Debian's Chromium, for the browser tests: installed by who may, and else they say that they are skipped
+.venv/browser.stamp: .venv/development.stamp
+	@command -v chromium google-chrome > /dev/null || ! command -v apt-get > /dev/null || [ "$$(id -u)" != 0 ] \
+		|| { apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null; } || true
+	@command -v chromium google-chrome > /dev/null || echo "there is no Chromium: the browser tests are skipped"
 	@touch $@
 
 .venv/development.stamp: .venv/runtime.stamp

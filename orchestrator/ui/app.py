@@ -28,7 +28,7 @@ _POLICY = (  # nothing is loaded from elsewhere, and no text of a run is ever ru
 
 
 def create_app() -> Any:
-    """Returns MLflow's application with the page; its server calls this, as the entry point says."""
+    """Returns MLflow's application with the page; its server calls this."""
     from mlflow.server import app
     from mlflow.server.handlers import _add_static_prefix
 

@@ -7,17 +7,18 @@ thousand runs; here each table is one statement.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine
 
 _SHOWN_CHARACTERS = 500  # of a param or tag: what is longer is for the run's own page
-_RUNS = "SELECT run_uuid FROM runs WHERE experiment_id = :experiment AND lifecycle_stage = 'active'"
-_STATE = f"""
-SELECT COUNT(*), COALESCE(MAX(m.timestamp), 0),
-       (SELECT COUNT(*) FROM tags WHERE run_uuid IN ({_RUNS}))
-FROM latest_metrics m WHERE m.run_uuid IN ({_RUNS})
-"""  # noqa: S608  (no value is part of it)
+_RUNS = "SELECT run_uuid FROM runs WHERE experiment_id = {} AND lifecycle_stage = 'active'"
+_STATES = (
+    "SELECT status, COUNT(*), MAX(end_time) FROM runs WHERE run_uuid IN ({}) GROUP BY status",
+    "SELECT COUNT(*), MAX(timestamp) FROM latest_metrics WHERE run_uuid IN ({})",
+    "SELECT COUNT(*) FROM tags WHERE run_uuid IN ({})",
+)
 
 
 class Trials:
@@ -32,9 +33,15 @@ class Trials:
 
     def version(self, experiment: int) -> str:
         """Returns what changes whenever a run of the experiment does."""
-        with self._engine.connect() as connection:
-            row = connection.execute(text(_STATE), {"experiment": experiment}).one()
-        return "-".join(str(number) for number in row)
+        with self._cursor() as cursor:
+            found = [_rows(cursor, state, experiment) for state in _STATES]
+        return "-".join(str(value) for rows in found for row in sorted(rows) for value in row)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        """Gives a cursor of the driver's own: SQLAlchemy's rows take four times as long."""
+        with closing(self._engine.raw_connection()) as connection:
+            yield connection.cursor()
 
     def read(self, experiment: int) -> dict[str, Any]:
         """Returns the experiment's studies, and its trials in columns.
@@ -44,12 +51,12 @@ class Trials:
         for each trial, in the order in which they began, and `params`, `metrics` and `tags`, each
         with such a list for every name, None where a trial has none.
         """
-        with self._engine.connect() as connection:
-            runs = list(_rows(connection, "run_uuid, name, status, start_time", "runs", experiment))
-            tags = _by_run(_rows(connection, "run_uuid, key, value", "tags", experiment))
-            params = list(_rows(connection, "run_uuid, key, value", "params", experiment))
-            columns = "run_uuid, key, CASE WHEN is_nan THEN NULL ELSE value END"
-            metrics = list(_rows(connection, columns, "latest_metrics", experiment))
+        with self._cursor() as cursor:
+            runs = _table(cursor, "runs", "run_uuid, name, status, start_time", experiment)
+            tags = _by_run(_table(cursor, "tags", "run_uuid, key, value", experiment))
+            params = _table(cursor, "params", "run_uuid, key, value", experiment)
+            value = "CASE WHEN is_nan THEN NULL ELSE value END"
+            metrics = _table(cursor, "latest_metrics", f"run_uuid, key, {value}", experiment)
         runs.sort(key=lambda run: (run[3], run[1]))
         studies = _studies(runs, tags)
         index = {study["key"]: number for number, study in enumerate(studies)}
@@ -76,13 +83,16 @@ class Trials:
         }
 
 
-def _rows(
-    connection: Connection, columns: str, table: str, experiment: int
-) -> Sequence[tuple[Any, ...]]:
-    # the names are this module's own
-    where = f"run_uuid IN ({_RUNS})"
-    statement = text(f"SELECT {columns} FROM {table} WHERE {where}")  # noqa: S608
-    return connection.execute(statement, {"experiment": experiment}).tuples().all()
+def _table(cursor: Any, table: str, columns: str, experiment: int) -> list[tuple[Any, ...]]:
+    select = f"SELECT {columns} FROM {table} WHERE run_uuid IN ({{}})"  # noqa: S608  (our own names)
+    return _rows(cursor, select, experiment)
+
+
+def _rows(cursor: Any, statement: str, experiment: int) -> list[tuple[Any, ...]]:
+    """Returns what the statement finds of the runs of an experiment."""
+    # `:d` lets nothing in but a number, and names a parameter as every driver does: not at all
+    cursor.execute(statement.format(_RUNS.format(f"{experiment:d}")))
+    return list(cursor.fetchall())
 
 
 def _by_run(rows: Sequence[tuple[Any, ...]]) -> Mapping[str, dict[str, str]]:

@@ -115,7 +115,8 @@ function derive({ trials: own }) {
     if (name === null || own.state[i] !== "complete" || place === undefined) return;
     confirmations.set(place, [...(confirmations.get(place) ?? []), i]);
   });
-  return { own, columns, confirmations, texts: new Map() };
+  const varying = Object.keys(own.params).filter((name) => own.params[name].some((value) => value !== own.params[name][0]));
+  return { own, columns, confirmations, varying, texts: new Map() };
 }
 
 // ---- values
@@ -172,8 +173,9 @@ function hover(i) {
   if (!trials.texts.has(i)) {
     const { own } = trials;
     const lines = [`<b>${escape(short(own.name[i]))}</b>`, own.state[i] === "complete" ? "" : escape(own.state[i])];
-    for (const [name, values] of Object.entries(own.params)) {
-      if (values[i] !== null && lines.length < 16) lines.push(`${escape(short(name))}: ${escape(short(values[i]))}`);
+    for (const name of trials.varying.slice(0, 16)) {
+      const value = own.params[name][i];
+      if (value !== null) lines.push(`${escape(short(name))}: ${escape(short(brief(value)))}`);
     }
     trials.texts.set(i, lines.filter(Boolean).join("<br>"));
   }
@@ -278,7 +280,7 @@ function draw() {
   const look = looks();
   const budget = state.budget === null ? [] : [{
     type: "line", x0: state.budget, x1: state.budget, y0: 0, y1: 1, yref: "paper",
-    line: { color: "#d55e00", width: 3, dash: "dash" }, editable: true, name: "budget",
+    line: { color: "#d55e00", width: 3, dash: "dash" }, name: "budget",
   }];
   const box = state.box && [{ type: "rect", xref: "x", yref: "y", x0: state.box[0], x1: state.box[1], y0: state.box[2], y1: state.box[3], line: { color: look.soft } }];
   const positive = (axis) => shown.every((p) => p[axis] > 0);
@@ -290,7 +292,7 @@ function draw() {
     margin: { l: 56, r: 12, t: 12, b: 64 },
     xaxis: { title: { text: label(state.x) }, type: state.xlog && positive("x") ? "log" : "linear" },
     yaxis: { title: { text: label(state.y) }, type: state.ylog && positive("y") ? "log" : "linear" },
-  }), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["toImage", "autoScale2d"] });
+  }), { responsive: true, displaylogo: false, edits: { shapePosition: true }, modeBarButtonsToRemove: ["toImage", "autoScale2d"] });
   drawn = true;
   showBest();
   showTable();
@@ -380,16 +382,12 @@ function tableRows() {
     points = points.filter((p) => p.x >= Math.min(x0, x1) && p.x <= Math.max(x0, x1) && p.y >= Math.min(y0, y1) && p.y <= Math.max(y0, y1));
   }
   const { own } = trials;
-  const varying = Object.entries(own.params).filter(([name, values]) => {
-    if (WIDTH.test(name)) return false;
-    const first = values[points[0]?.i];
-    return points.some((p) => values[p.i] !== first) && points.some((p) => values[p.i] !== null);
-  });
+  const varying = trials.varying.filter((name) => !WIDTH.test(name) && points.some((p) => own.params[name][p.i] !== null));
   const columns = [
     ["trial", (p) => own.name[p.i]], [label(state.x), (p) => p.x], [label(state.y), (p) => p.y],
     ...(fronts.size > 1 ? [["study", (p) => studyName(data.studies[own.study[p.i]])]] : []),
     ...(state.others ? [["state", (p) => own.state[p.i]]] : []),
-    ...varying.map(([name, values]) => [name.replace("lite_residual.", "").replaceAll("_", " "), (p) => brief(values[p.i])]),
+    ...varying.map((name) => [name.replace("lite_residual.", "").replaceAll("_", " "), (p) => brief(own.params[name][p.i])]),
     ...(points.some((p) => widthsOf(p.i).length) ? [["widths", (p) => widthsOf(p.i).map(([, width]) => brief(width)).join(" ")]] : []),
   ];
   const [, key] = columns.find(([name]) => name === state.sort) ?? columns[1];

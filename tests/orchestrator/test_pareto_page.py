@@ -252,7 +252,8 @@ def test_the_keyboard_is_enough(site: Site) -> None:
     page.wait_for_selector("#panel", state="hidden")
     names = page.evaluate(
         "[...document.querySelectorAll('select, input, button, a')].filter(e => e.offsetParent"
-        " && !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length)).map(e => e.id)"
+        " && !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length))"
+        ".map(e => e.id)"
     )
     assert names == []
 

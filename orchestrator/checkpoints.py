@@ -50,7 +50,8 @@ def find_checkpoint(which: str, budget_bytes: int | None, study: str | None) -> 
                 f"--budget and --study choose of a sweep's front, but {which} is a single run; "
                 "leave them out"
             )
-        return Found(single, single.resolve().parent.name, f"the run {single.parent.name}")
+        name = single.resolve().parent.name
+        return Found(single, name, f"the run {name}")
     sweep, trial = _find_trial(which, budget_bytes, study)
     if trial not in sweep.history.asked:
         known = unknown_name(f"trial of {sweep.directory}", trial, sweep.history.asked)
@@ -72,7 +73,7 @@ def _find_trial(which: str, budget_bytes: int | None, study: str | None) -> tupl
         return find_trial(which, budget_bytes, study)
     if study is not None:
         raise ConfigError("--study chooses of the fronts for --budget; add --budget, or leave it")
-    if Path(which).is_dir():
+    if Path(which).is_dir() or ("/" in which and ":" not in which):
         raise ConfigError(
             f"WHICH: {which} holds no {CHECKPOINT}; give DIR:TRIAL of a sweep, its DIR and "
             "--budget for the best of its front, or the directory of a run of `tinytl train`"

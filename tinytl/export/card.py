@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tinytl.backbones import Network
+from tinytl.data.pipeline.transforms import EVALUATED_SHARE
 from tinytl.export.formats import FORMATS
 from tinytl.export.restore import Trained
 
@@ -35,8 +36,9 @@ def card(
         *(f"| {name} | {value} |" for name, value in _rows(trained, network, difference, source)),
         "",
         f"Takes uint8 images [N, 3, {side}, {side}] (RGB, not normalized) and returns logits "
-        f"[N, {len(trained.classes)}], in the order of `classes` in config.yaml. In one line, for "
-        "DIR this folder:",
+        f"[N, {len(trained.classes)}], in the order of `classes` in config.yaml. It was evaluated "
+        f"on images resized to a short side of {int(side / EVALUATED_SHARE)}, of which the middle "
+        "was cut out. In one line, for DIR this folder:",
         "",
         "```python",
         *(

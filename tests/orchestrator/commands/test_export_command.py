@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tinytl.export
+from orchestrator.checkpoints import checkpoint_of
 from orchestrator.cli import main
 from orchestrator.commands.export import Format
 from orchestrator.record import Asked, SweepRecord, Told, sweep_id
@@ -45,9 +47,9 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "one"
 
 
-def recorded(directory: Path) -> Path:
+def recorded(directory: Path, **sections: Any) -> Path:
     """A sweep without checkpoints: trials that ended in all ways, and one that runs."""
-    record = SweepRecord.create(directory, spec().resolved_yaml())
+    record = SweepRecord.create(directory, spec(**sections).resolved_yaml())
     params = {"backbone": "proxyless_tiny", "method": "last", "resolution": 24, "batch_size": 4}
     for number, state in enumerate(["complete", "stopped", None]):
         record.append(Asked(f"digits-{number:04d}", "digits", number, params))
@@ -98,6 +100,7 @@ def test_a_trial_or_a_run_is_exported(
         ("DIR --study digits", "add --budget"),
         ("DIR --budget much", "--budget: must be whole bytes"),
         ("digits-0000", "there is no sweep in runs/"),
+        ("runs/nothing", "runs/nothing holds no checkpoint.pt"),
         ("nowhere:digits-0000", "nowhere holds no sweep"),
         ("ONE --budget 1MB", "ONE is a single run; leave them out"),
         ("ONE --out DIR", "--out: DIR is there already"),
@@ -201,3 +204,14 @@ def test_what_cannot_be_registered(
     status, said = command(capsys, *words, "--out", tmp_path / "out")
     assert status == 2 and problem in said
     assert not (directory / STORE_FILE).exists() or store == "kept"
+
+
+def test_a_server_that_is_away_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = recorded(tmp_path / "run", tracking={"uri": "http://127.0.0.1:9"})
+    checkpoint = checkpoint_of(directory, "digits-0000")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    words = ("export", f"{directory}:digits-0000", "--out", tmp_path / "out", "--register", "x")
+    status, said = command(capsys, *words)
+    assert status == 2 and "--register: the MLflow store does not answer" in said
+    assert "Traceback" not in said and not (tmp_path / "out").exists()

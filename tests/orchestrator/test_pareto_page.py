@@ -295,6 +295,20 @@ def test_it_follows_a_running_sweep(site: Site) -> None:
     client(site).delete_run(find_run(site, "digits-9999"))
 
 
+def test_two_experiments_are_laid_over_each_other(site: Site) -> None:
+    other = client(site).create_experiment("other")
+    params = {"method": "last", "only_there": "7"}
+    sweep = {"tinytl.sweep": "another", "tinytl.study": "elsewhere"}
+    client(site).create_run(other, tags=sweep)
+    add_run(site, "elsewhere-0", params, accuracy=0.3, peak_bytes=2000, tags=sweep, into=other)
+    page = site.open(f"&experiment={other}&rows=shown")
+    assert drawn_trials(page) == 9 + 2  # and the second front, of one point, with its last corner
+    assert {"elsewhere-0", "digits-0000"} <= {row[0] for row in rows(page)}
+    page.select_option("#overlay", "")
+    until(page, "document.querySelectorAll('#studies input').length == 1")
+    client(site).delete_experiment(other)
+
+
 def test_hostile_text_is_shown_as_text(site: Site) -> None:
     name = HOSTILE["markup"][:200]
     add_run(site, name, HOSTILE, accuracy=0.5, peak_bytes=900, tags={"note": HOSTILE["markup"]})
@@ -359,15 +373,16 @@ def find_run(site: Site, trial: str) -> str:
 
 def add_run(
     site: Site, trial: str, params: dict[str, str], *, accuracy: float, peak_bytes: int,
-    tags: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None, into: str | None = None,
 ) -> None:  # fmt: skip
     from mlflow.entities import Metric, Param, RunTag
 
     other = client(site).get_run(find_run(site, complete(site.directory)[0].trial))
     own = {k: other.data.tags[k] for k in ("tinytl.sweep", "tinytl.study", "mlflow.parentRunId")}
-    created = client(site).create_run(other.info.experiment_id, tags=own, run_name=trial[:200])
+    experiment = into or other.info.experiment_id
+    created = client(site).create_run(experiment, tags=own, run_name=trial[:200])
     values = {"val_accuracy": accuracy, "peak_bytes": peak_bytes}
-    own = (tags or {}) | {"tinytl.trial": trial, "tinytl.state": "complete"}
+    own = {"tinytl.trial": trial, "tinytl.state": "complete", **(tags or {})}
     client(site).log_batch(
         created.info.run_id,
         metrics=[Metric(name, value, 1, 1) for name, value in values.items()],

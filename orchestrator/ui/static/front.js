@@ -101,6 +101,25 @@ export function passes(filter, value) {
   return number >= filter.low && number <= filter.high;
 }
 
+/** Lays what the data route said of several experiments behind one another. */
+export function merge(parts) {
+  const { metrics, paper } = parts[0].data;
+  const studies = [];
+  const trials = { run: [], name: [], study: [], state: [], confirms: [], began: [], params: {}, metrics: {}, tags: {} };
+  for (const { experiment, data } of parts) {
+    const [before, first] = [trials.run.length, studies.length];
+    studies.push(...data.studies.map((study) => ({ ...study, experiment })));
+    for (const name of ["run", "name", "state", "confirms", "began"]) trials[name] = trials[name].concat(data.trials[name]);
+    trials.study = trials.study.concat(data.trials.study.map((study) => (study === null ? null : study + first)));
+    const none = (count) => new Array(count).fill(null);
+    for (const kind of ["params", "metrics", "tags"]) {
+      for (const [name, values] of Object.entries(data.trials[kind])) trials[kind][name] = (trials[kind][name] ?? none(before)).concat(values);
+      for (const name in trials[kind]) if (trials[kind][name].length < trials.run.length) trials[kind][name] = trials[kind][name].concat(none(trials.run.length - trials[kind][name].length));
+    }
+  }
+  return { metrics, paper, studies, trials };
+}
+
 /** Text for spreadsheets; what they would take for a formula is marked as text. */
 export function csv(rows) {
   const cell = (value) => {

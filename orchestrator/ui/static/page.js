@@ -1,5 +1,5 @@
 // The Pareto page: fetches trials, draws what the controls ask for, keeps its state in the address.
-import { bestWithin, brief, csv, describe, digits, front, hypervolumes, passes, scale, spread } from "./front.js";
+import { bestWithin, brief, csv, describe, digits, front, hypervolumes, merge, passes, scale, spread } from "./front.js";
 
 const POLL_MILLISECONDS = 5000;
 const MOST_ROWS = 200;
@@ -19,7 +19,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 
 let data = null; // of the data route
 let trials = null; // what is derived from it once
-let etag = "";
+const parts = new Map(); // experiment -> what the data route said of it, and its version
 let shown = []; // points on the plot
 let fronts = new Map(); // study -> its members, best x first
 let redrawing = 0;
@@ -37,7 +37,7 @@ function read(query) {
   }
   const box = (query.get("box") ?? "").split(",").map(Number);
   return {
-    experiment: query.get("experiment") ?? "",
+    experiment: query.get("experiment") ?? "", overlay: query.getAll("experiment")[1] ?? "",
     studies: new Set(query.getAll("study")),
     x: query.get("x"), y: query.get("y"), color: query.get("color") ?? "method",
     xlog: query.get("xlog") !== "0", ylog: query.get("ylog") === "1",
@@ -53,6 +53,7 @@ function read(query) {
 
 function remember() {
   const query = new URLSearchParams({ experiment: state.experiment });
+  if (state.overlay) query.append("experiment", state.overlay);
   for (const run of state.studies) query.append("study", run);
   const set = (name, value, usual) => value !== usual && value !== null && query.set(name, value);
   set("x", state.x); set("y", state.y); set("color", state.color, "method");
@@ -85,21 +86,34 @@ async function loadExperiments() {
   });
   const found = (await response.json()).experiments ?? [];
   if (!found.length) throw new Error("there is no experiment that you may read");
-  fill($("experiment"), found.map((each) => [each.experiment_id, each.name]));
+  const named = found.map((each) => [each.experiment_id, each.name]);
+  fill($("experiment"), named);
+  fill($("overlay"), [["", "nothing"], ...named]);
   if (!found.some((each) => each.experiment_id === state.experiment)) {
     if (state.experiment) tell(`There is no experiment ${state.experiment} that you may read; this is another one.`);
     state.experiment = found[0].experiment_id;
   }
+  if (!found.some((each) => each.experiment_id === state.overlay) || state.overlay === state.experiment) state.overlay = "";
   $("experiment").value = state.experiment;
+  $("overlay").value = state.overlay;
 }
 
+/** @returns whether anything is new. */
 async function loadTrials() {
-  const options = { cache: "no-store", headers: etag ? { "If-None-Match": etag } : {} };
-  const response = await ask(`tinytl/data?experiment_id=${encodeURIComponent(state.experiment)}`, options);
-  if (response.status === 304) return false;
-  etag = response.headers.get("ETag") ?? "";
-  data = await response.json();
+  const wanted = [state.experiment, state.overlay].filter(Boolean);
+  const news = await Promise.all(wanted.map(loadPart));
+  if (!news.some(Boolean)) return false;
+  data = merge(wanted.map((experiment) => ({ experiment, data: parts.get(experiment).data })));
   trials = derive(data);
+  return true;
+}
+
+async function loadPart(experiment) {
+  const known = parts.get(experiment)?.etag;
+  const options = { cache: "no-store", headers: known ? { "If-None-Match": known } : {} };
+  const response = await ask(`tinytl/data?experiment_id=${encodeURIComponent(experiment)}`, options);
+  if (response.status === 304) return false;
+  parts.set(experiment, { etag: response.headers.get("ETag"), data: await response.json() });
   return true;
 }
 
@@ -448,7 +462,8 @@ function showCompare() {
   $("compare").hidden = runs.length < 2;
   $("compare").textContent = `Compare ${runs.length} in MLflow`;
   const list = (values) => encodeURIComponent(JSON.stringify(values));
-  $("compare").href = `../#/compare-runs?runs=${list(runs)}&experiments=${list([state.experiment])}&${MODE}`;
+  const experiments = [state.experiment, state.overlay].filter(Boolean);
+  $("compare").href = `../#/compare-runs?runs=${list(runs)}&experiments=${list(experiments)}&${MODE}`;
 }
 
 function link(i) {
@@ -480,7 +495,7 @@ async function showPanel() {
   close.type = "button";
   close.onclick = () => { state.chosen = null; remember(); showTable(); showPanel(); };
   head.append(make("h2", own.name[i]), close);
-  const page = `../#/experiments/${state.experiment}/runs/${own.run[i]}`;
+  const page = `../#/experiments/${data.studies[own.study[i]]?.experiment ?? state.experiment}/runs/${own.run[i]}`;
   const links = make("p", "");
   links.append(anchor(`${page}?${MODE}`, "run page"), " · ", anchor(`${page}/artifacts?${MODE}`, "artifacts"));
   panel.replaceChildren(head, make("p", `${studyName(data.studies[own.study[i]])}, ${own.state[i]}`), links);
@@ -674,9 +689,11 @@ function filterControls(column) {
 function settle() {
   const known = new Set(data.studies.map((study) => study.run));
   state.studies = new Set([...state.studies].filter((run) => known.has(run)));
-  const newest = data.studies.reduce((a, b) => (a && a.began > b.began ? a : b), null);
-  if (!state.studies.size && newest) {
-    for (const study of data.studies) if (study.sweep === newest.sweep) state.studies.add(study.run);
+  const newestOf = (studies) => studies.reduce((a, b) => (a && a.began > b.began ? a : b), null);
+  const newest = newestOf(data.studies);
+  if (!state.studies.size) {
+    const sweeps = [state.experiment, state.overlay].map((own) => newestOf(data.studies.filter((study) => study.experiment === own))?.sweep);
+    for (const study of data.studies) if (sweeps.includes(study.sweep)) state.studies.add(study.run);
   }
   const objectives = Object.keys(parsed(newest?.objectives));
   const measured = Object.keys(trials.own.metrics);
@@ -706,8 +723,11 @@ function connect() {
   const on = (id, event, act) => $(id).addEventListener(event, act);
   on("experiment", "change", async () => {
     Object.assign(state, read(new URLSearchParams({ experiment: $("experiment").value })));
-    etag = "";
-    await update();
+    await restart();
+  });
+  on("overlay", "change", async () => {
+    state.overlay = $("overlay").value === state.experiment ? "" : $("overlay").value;
+    await restart();
   });
   for (const id of ["x", "y", "color"]) on(id, "change", () => { state[id] = $(id).value; state.box = null; if (id === "x") state.budget = null; redraw(); });
   for (const id of ["xlog", "ylog", "others", "paper"]) on(id, "change", () => { state[id] = $(id).checked; redraw(); });
@@ -779,6 +799,14 @@ async function update() {
     if (data) $("live").textContent = `not up to date: ${error.message}`;
     else tell(`Nothing can be shown: ${error.message}.`);
   }
+}
+
+/** Reads again what the address asks for; with another experiment beside it, the newest of each. */
+async function restart() {
+  $("overlay").value = state.overlay;
+  parts.clear();
+  state.studies.clear();
+  await update();
 }
 
 async function start() {

@@ -26,6 +26,7 @@ MLFLOW_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
 
@@ -60,7 +61,7 @@ class Store:
         # MLflow itself lets them all create the same
         with locked(file) if file else nullcontext():
             if file is not None:
-                _use_wal(file)
+                _prepare(file)
             self._client = MlflowClient(tracking_uri=uri)
             self.experiment_id = self._find_experiment(experiment)
         self._runs = self._find_runs()
@@ -184,9 +185,20 @@ def _dataset_input(given: Input) -> Any:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", given.kind)])
 
 
-def _use_wal(file: Path) -> None:
-    """Sets a journal 15 times faster than the default, which the UI's server can read meanwhile."""
+def _prepare(file: Path) -> None:
+    """Makes sure that a database has MLflow's tables, and is fast.
+
+    They are created in a file beside it: MLflow never recovers one whose creation was cut short.
+    """
+    from mlflow import MlflowClient
+
+    if not file.exists() or not file.stat().st_size:
+        partial = file.with_name(f"{file.name}.partial")
+        partial.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"{SQLITE}{partial}").search_experiments(max_results=1)
+        partial.replace(file)
     with closing(sqlite3.connect(file)) as database:
+        # 15 times faster than the default, and read by the UI's server meanwhile
         database.execute("PRAGMA journal_mode=WAL")
 
 

@@ -195,17 +195,23 @@ def test_store_out_of_reach_never_raises_and_says_so(record, monkeypatch):
     assert len(by_name(client_of(record.directory))) == 4
 
 
-KILLED = """
-import sys
+ALONE = """
+import sys, time
 from pathlib import Path
+import mlflow
 sys.path.insert(0, {root!r})
 from orchestrator.tracking import Tracker
 from orchestrator.tracking import mirror
 mirror._EVENTS_PER_UPLOAD = 40
-tracker = Tracker(Path({directory!r}), sweep="sweep-1", experiment="test",
-                  objectives={objectives!r}, limits={{}})
+directory = Path({directory!r})
+(directory / "ready").touch()
+while not Path({go!r}).exists():
+    time.sleep(0.001)
+tracker = Tracker(directory, sweep=directory.name, experiment="test",
+                  objectives={objectives!r}, limits={{}}, uri={uri!r})
 tracker.start()
-print(tracker.close(300), tracker.problem, flush=True)
+if not tracker.close(300):
+    sys.exit(tracker.problem)
 """
 
 
@@ -213,7 +219,7 @@ print(tracker.close(300), tracker.problem, flush=True)
 def test_killed_in_the_midst_of_a_batch_nothing_is_lost_or_doubled(record):
     for event in story("a", 60):
         record.append(event)
-    process = subprocess.Popen([sys.executable, "-c", script(record.directory)])
+    process = alone(record.directory, go=record.directory)
     try:
         wait_for(lambda: count_runs(record.directory) >= 20 or process.poll() is not None)
     finally:
@@ -222,7 +228,7 @@ def test_killed_in_the_midst_of_a_batch_nothing_is_lost_or_doubled(record):
     assert process.returncode == -signal.SIGKILL, "killed before it was done"
     assert 20 <= count_runs(record.directory) < 61
     assert Cursor.read(record.directory).offset > 0
-    mirror(record)
+    mirror(record, sweep=record.directory.name)
     assert len(by_name(client_of(record.directory))) == 61
     found = content(record.directory)
     assert Counter(row[2] for row in found["runs"]) == {"FINISHED": 25, "KILLED": 12, "FAILED": 24}
@@ -272,8 +278,41 @@ def test_server_that_comes_late_and_dies_gets_everything_once(
     assert Cursor.read(record.directory).store == uri
 
 
-def script(directory):
-    return KILLED.format(directory=str(directory), objectives=OBJECTIVES, root=str(Path.cwd()))
+@pytest.mark.integration
+def test_sweeps_that_start_at_once_share_a_store_that_one_of_them_creates(tmp_path):
+    directories = [tmp_path / f"sweep-{number}" for number in range(4)]
+    for number, directory in enumerate(directories):
+        other = SweepRecord.create(directory, "name: x\n")
+        for event in story("a", 5 + number):
+            other.append(event)
+        other.close()
+    uri, go = f"sqlite:///{tmp_path}/{STORE_FILE}", tmp_path / "go"
+    # what is left of a process that was killed while it created the store
+    half = tmp_path / f"{STORE_FILE}.partial"
+    with closing(sqlite3.connect(half)) as database:
+        database.execute("CREATE TABLE _alembic_tmp_latest_metrics (key INTEGER)")
+    writers = [alone(directory, go, uri) for directory in directories]
+    wait_for(lambda: all((directory / "ready").exists() for directory in directories), seconds=120)
+    go.touch()
+    assert [writer.wait(300) for writer in writers] == [0] * 4
+    runs = runs_of(client_of(tmp_path))
+    assert Counter(run.data.tags["tinytl.sweep"] for run in runs) == {
+        f"sweep-{number}": 6 + number for number in range(4)
+    }
+    assert len({tuple(sorted(identity(run))) for run in runs}) == len(runs), "no run twice"
+
+
+def identity(run):
+    keys = ("tinytl.sweep", "tinytl.study", "tinytl.trial")
+    return [(key, run.data.tags.get(key)) for key in keys]
+
+
+def alone(directory, go, uri=None):
+    """A process that does nothing but upload what is recorded of a sweep, once it may."""
+    script = ALONE.format(
+        root=str(Path.cwd()), directory=str(directory), objectives=OBJECTIVES, go=str(go), uri=uri
+    )
+    return subprocess.Popen([sys.executable, "-c", script])
 
 
 def count_runs(directory):

@@ -76,19 +76,22 @@ class Server:
         """Makes sure that the server lets nobody in without a password.
 
         Raises:
-            TinyTLError: If it does.
+            TinyTLError: If it does, or does not answer.
         """
         host = f"localhost:{urllib.parse.urlsplit(self._url).port}"  # a name that is always allowed
         request = urllib.request.Request(f"{self._url}/", headers={"Host": host})  # noqa: S310
         try:
-            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                status = answer.status
         except urllib.error.HTTPError as error:
-            if error.code == HTTPStatus.UNAUTHORIZED:
-                return
-        raise TinyTLError(
-            "the MLflow server must let nobody in without a password, but it does; it is stopped. "
-            "Install this package again, so that MLflow finds its page, and try again"
-        )
+            status = error.code
+        except OSError as error:
+            raise TinyTLError(f"the MLflow server does not answer: {error}; try again") from None
+        if status != HTTPStatus.UNAUTHORIZED:
+            raise TinyTLError(
+                "the MLflow server must let nobody in without a password, but it does; it is "
+                "stopped. Install this package again, so that MLflow finds its page, and try again"
+            )
 
     def stop(self) -> None:
         """Ends the server and everything that it started."""

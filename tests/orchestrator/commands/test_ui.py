@@ -1,12 +1,16 @@
+import re
 import sys
+from io import StringIO
 
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.commands import ui as command
 from orchestrator.tracking.mirror import Cursor
+from orchestrator.ui.auth import prepare
 from orchestrator.ui.experiments import choose_experiment
 from tinytl.errors import ConfigError, TinyTLError
 
@@ -56,6 +60,27 @@ def test_others_are_not_let_in_by_accident(remote):
     done = run(remote, "--host", "0.0.0.0")
     assert isinstance(done.exception, ConfigError)
     assert "needs --allowed-hosts" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "said", "warning"),
+    [
+        ("127.0.0.1", False, False, None),
+        ("127.0.0.1", True, True, None),
+        ("0.0.0.0", True, True, "passwords are sent unencrypted"),
+        ("0.0.0.0", False, False, "everybody who reaches this machine can read and change"),
+    ],
+)
+def test_who_gets_in_is_said_and_no_password(tmp_path, host, auth, said, warning):
+    prepare(tmp_path)
+    console = Console(file=StringIO())
+    command._say_who_gets_in(console, tmp_path, host, auth)
+    text = console.file.getvalue()
+    assert (str(tmp_path / "auth.ini") in text) is said
+    assert ("warning" in text) is (warning is not None)
+    assert warning is None or warning in text
+    password = re.search("admin_password = (.*)", (tmp_path / "auth.ini").read_text())[1]
+    assert password not in text
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
 import base64
+import http.server
 import json
 import re
 import secrets
 import stat
+import threading
 import urllib.error
 import urllib.request
 from configparser import ConfigParser
+from contextlib import nullcontext
 
 import pytest
 
 from orchestrator.ui.address import Address
 from orchestrator.ui.auth import ACCOUNTS_FILE, AUTH_SETTING, prepare
 from orchestrator.ui.ports import choose_port
-from orchestrator.ui.server import read_cursor, serve
-from tinytl.errors import ConfigError
+from orchestrator.ui.server import Server, read_cursor, serve
+from tinytl.errors import ConfigError, TinyTLError
 
 PAGE, DATA = "/tinytl/pareto", "/tinytl/data?experiment_id=1"
 PASSWORD = secrets.token_urlsafe(12)
@@ -166,18 +169,24 @@ def test_pages_of_the_server_itself_may_ask_it_and_no_others(closed, origin, sta
     assert ask(url, users["reader"], {"experiment_ids": ["1"]}, Origin=origin) == status
 
 
-@pytest.mark.integration
-def test_server_that_should_ask_for_passwords_and_does_not_is_stopped(
-    tmp_path, tracked, monkeypatch, free
-):
-    """As when MLflow finds another version of the page than the one that was installed."""
-    from orchestrator.ui import server
+class Answering(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(self.server.status)
+        self.end_headers()
 
-    real = server.prepare
-    monkeypatch.setattr(server, "prepare", lambda where: real(where) | {AUTH_SETTING: None})
-    directory = tracked(tmp_path / "sweep", [0])
-    with (
-        pytest.raises(server.TinyTLError, match="must let nobody in without a password"),
-        serve(directory, read_cursor(directory), Address("127.0.0.1", free), auth=True),
-    ):
-        pass
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(401, None), (200, "must let nobody in"), (403, "must let nobody in"), (None, "not answer")],
+)
+def test_that_a_server_asks_for_passwords_is_looked_at_and_not_assumed(status, text):
+    """As when MLflow finds another version of the page than the one that was installed."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Answering) as fake:
+        fake.status = status
+        server = Server(None, None, f"http://127.0.0.1:{fake.server_port}")
+        if status is None:
+            fake.server_close()
+        else:
+            threading.Thread(target=fake.handle_request, daemon=True).start()
+        with pytest.raises(TinyTLError, match=text) if text else nullcontext():
+            server.check_closed()

@@ -53,13 +53,14 @@ def front_json(best: Sequence[Point], objectives: Objectives) -> str:
 def description_tags(run_id: str, best: Sequence[Point], objectives: Objectives) -> dict[str, str]:
     """Returns the tags that describe a study's run: its front, as picture and table.
 
-    The picture's address is relative, as those of MLflow's page are: it is found below whatever
-    prefix a server has. Rows that a tag has no room for are counted.
+    Addresses are relative, as those of MLflow's page are: they are found below whatever prefix a
+    server has. Rows that a tag has no room for are counted.
     """
     address = urlencode({"path": "front.png", "run_uuid": run_id})
+    page = f"[Pareto page](tinytl/pareto?study={run_id}), where the server has it\n\n"
     picture = f"![Pareto front](get-artifact?{address})\n\n" if best else ""
     for count in range(len(best), -1, -1):
-        text = picture + front_markdown(best[:count], objectives)
+        text = page + picture + front_markdown(best[:count], objectives)
         if count < len(best):
             text += f"\nand {len(best) - count} more, see the artifact front.csv\n"
         if len(text) <= _MOST_CHARACTERS:

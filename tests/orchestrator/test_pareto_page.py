@@ -243,6 +243,21 @@ def test_a_click_leads_to_the_run(site: Site) -> None:
     site.elsewhere.clear()
 
 
+def test_the_study_s_run_links_to_the_page(site: Site) -> None:
+    study = next(iter(read_cursor(site.directory).studies.values()))
+    note = client(site).get_run(study).data.tags["mlflow.note.content"]
+    address = f"tinytl/pareto?study={study}"
+    assert f"]({address})" in note
+    page = site.open(link=f"{site.base}/{address}")
+    assert drawn_trials(page) == 8
+    description = site.browser.new_page()
+    runs = site.link.replace("tinytl/pareto?experiment=", "#/experiments/")
+    description.goto(f"{runs}/runs/{study}?workflowType=machine_learning")
+    with description.context.expect_page() as opened:
+        description.click("a:text-is('Pareto page')")
+    opened.value.wait_for_selector("body[data-ready]")
+
+
 def test_the_keyboard_is_enough(site: Site) -> None:
     page = site.open()
     page.focus("#table td button >> nth=0")

@@ -86,6 +86,7 @@ async function loadExperiments() {
   });
   const found = (await response.json()).experiments ?? [];
   if (!found.length) throw new Error("there is no experiment that you may read");
+  if (!state.experiment && state.studies.size) state.experiment = await experimentOf([...state.studies][0]);
   const named = found.map((each) => [each.experiment_id, each.name]);
   fill($("experiment"), named);
   fill($("overlay"), [["", "nothing"], ...named]);
@@ -96,6 +97,12 @@ async function loadExperiments() {
   if (!found.some((each) => each.experiment_id === state.overlay) || state.overlay === state.experiment) state.overlay = "";
   $("experiment").value = state.experiment;
   $("overlay").value = state.overlay;
+}
+
+/** The experiment of a study's run, for links that name nothing else; "" where there is no such run. */
+async function experimentOf(run) {
+  const response = await fetch(`../ajax-api/2.0/mlflow/runs/get?${new URLSearchParams({ run_id: run })}`);
+  return response.ok ? (await response.json()).run.info.experiment_id : "";
 }
 
 /** @returns whether anything is new. */

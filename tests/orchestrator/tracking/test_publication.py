@@ -36,7 +36,8 @@ def test_server_shows_description_picture_and_table(
         client = client_of(uri)
         run = by_name(client)["a"]
         best = front(points(events)["a"], OBJECTIVES)
-        picture, _, table = run.data.tags["mlflow.note.content"].partition("\n\n")
+        page, picture, table = run.data.tags["mlflow.note.content"].split("\n\n")
+        assert page.startswith(f"[Pareto page](tinytl/pareto?study={run.info.run_id})")
         assert table == front_markdown(best, OBJECTIVES)
         address = picture.removeprefix("![Pareto front](").removesuffix(")")
         with urllib.request.urlopen(f"{uri}/{address}", timeout=30) as answer:
@@ -105,6 +106,6 @@ def test_description_fits_into_a_tag(count, name) -> None:
     ]
     (text,) = description_tags("id", best, OBJECTIVES).values()
     assert len(text) <= 8000
-    assert text.startswith("![Pareto front](") == (count > 0)
+    assert ("\n![Pareto front](" in text) == (count > 0)
     rows = sum("last" in line for line in text.splitlines())
     assert (f"and {count - rows} more" in text) == (rows < count)

@@ -154,14 +154,15 @@ def _visit(page: Any, link: str) -> dict[str, Any]:
     """Opens the page, and turns three choices of a filter off, one after the other."""
     page.goto(link)
     page.wait_for_selector("body[data-ready]", timeout=_SECONDS)
-    found = {"ready": int(page.evaluate("document.body.dataset.ready")), "redraws": []}
+    ready = int(page.evaluate("document.body.dataset.ready"))
+    redraws = []
     page.evaluate("document.getElementById('filters-box').open = true")
     for method in ("last", "full", "bn+last"):
         before = int(page.evaluate("document.body.dataset.drawn"))
         page.click(f"#filters input[value='{method}']")
         page.wait_for_selector(f"body[data-drawn='{before + 1}']", timeout=_SECONDS)
-        found["redraws"].append(int(page.evaluate("document.body.dataset.redrawMilliseconds")))
-    return found
+        redraws.append(int(page.evaluate("document.body.dataset.redrawMilliseconds")))
+    return {"ready": ready, "redraws": redraws}
 
 
 def print_results(results: dict[str, Any]) -> None:

@@ -21,6 +21,16 @@ from orchestrator.record import Asked, Event, Told
 Mode = Literal["max", "min"]
 Objectives = Mapping[str, Mode]
 
+METRICS: dict[str, Mode] = {
+    "val_accuracy": "max",
+    "test_accuracy": "max",
+    "peak_bytes": "min",
+    "saved_bytes": "min",
+    "modeled_bytes": "min",
+    "step_seconds": "min",
+}
+"""What can be an objective, and whether more or less of it is better."""
+
 _LABELS = {
     "val_accuracy": "validation accuracy (%)",
     "test_accuracy": "test accuracy (%)",

@@ -6,10 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from orchestrator.fronts.pareto import METRICS
 from orchestrator.spec.rules import FROZEN, MODULES, PLANNED, SECTIONS, TRAIN_KEYS
 from orchestrator.spec.settings import (
     MEMORY_AWARE_OBJECTIVES,
-    METRICS,
     HalvingSettings,
     SearchSettings,
 )

@@ -7,22 +7,13 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from orchestrator.fronts.pareto import Mode
 from tinytl.sizes import parse_bytes
 
-Mode = Literal["max", "min"]
 Sampler = Literal["memory_aware", "nsga2", "nsga3", "tpe", "gp", "qmc", "random", "grid"]
 Scheduler = Literal["none", "halving"]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
-
-METRICS: dict[str, Mode] = {
-    "val_accuracy": "max",
-    "test_accuracy": "max",
-    "peak_bytes": "min",
-    "saved_bytes": "min",
-    "modeled_bytes": "min",
-    "step_seconds": "min",
-}
 MEMORY_AWARE_OBJECTIVES: dict[str, Mode] = {"val_accuracy": "max", "peak_bytes": "min"}
 
 

@@ -13,8 +13,7 @@ from flask import Blueprint, Response, abort, request, send_file
 from sqlalchemy import Engine
 
 from orchestrator.fronts.paper import paper_points
-from orchestrator.fronts.pareto import label
-from orchestrator.spec.settings import METRICS
+from orchestrator.fronts.pareto import METRICS, label
 from orchestrator.ui.store import Trials
 
 PAGE = "/tinytl/pareto"

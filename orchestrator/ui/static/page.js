@@ -145,6 +145,12 @@ function derive({ trials: own }) {
 const mode = (metric) => data.metrics[metric]?.mode ?? (metric.endsWith("accuracy") ? "max" : "min");
 const label = (metric) => data.metrics[metric]?.label
   ?? metric.replace(/_bytes$/, " (MB)").replaceAll("_", " ") + (metric.endsWith("accuracy") ? " (%)" : "");
+/** A value with its metric's name and unit, such as `validation accuracy 78.3 %`. */
+function phrase(metric, value) {
+  const [, name, unit] = label(metric).match(/^(.*?)(?: \((%|MB)\))?$/);
+  return `${name} ${digits(value)}${unit ? ` ${unit}` : ""}`;
+}
+
 const raw = (metric, i) => {
   const value = trials.own.metrics[metric]?.[i];
   return value === null || value === undefined ? NaN : value * scale(metric);
@@ -373,7 +379,7 @@ function showBest() {
       continue;
     }
     const line = make("p", `${name}best within the budget: `);
-    line.append(link(best.i), `, ${label(state.y)} ${digits(best.y)}, ${label(state.x)} ${digits(best.x)}`);
+    line.append(link(best.i), `, ${phrase(state.y, best.y)}, ${phrase(state.x, best.x)}`);
     $("best").append(line, ...commands(best.i));
   }
 }

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.fronts.pareto import METRICS
 from orchestrator.spec import load_spec
 from orchestrator.spec.file import shipped_names
-from orchestrator.spec.settings import METRICS
 from orchestrator.spec.space import Choice, Fixed, Range
 from tinytl.backbones import BACKBONES
 from tinytl.data import DATASETS

@@ -20,6 +20,8 @@ from orchestrator.record.history import History
 from orchestrator.tracking.provenance import fixed_settings, study_tags, trial_tags
 from orchestrator.tracking.publication import (
     TABLE_TAGS,
+    VIEW_TAG,
+    chart_view,
     description_tags,
     front_metrics,
     verdicts,
@@ -170,6 +172,8 @@ class Mirror:
             newest = self._environments[-1] if self._environments else None
             tags = study_tags(self._directory, newest, self._objectives, self._limits)
             self._runs.log(run, Update(tags=tags))
+            view = chart_view(run.id, self._objectives)
+            self._runs.tag_experiment(f"{VIEW_TAG}{run.id}", view)
             self._parents[study] = run
         return self._parents[study]
 
@@ -223,7 +227,8 @@ class Mirror:
             write_front(folder, complete, self._objectives, study)
             if (self._directory / SWEEP_FILE).exists():
                 shutil.copyfile(self._directory / SWEEP_FILE, folder / SWEEP_FILE)
-        update = Update(tags=TABLE_TAGS | description_tags(run.id, best, self._objectives))
+        text = description_tags(self._runs.experiment_id, run.id, best, self._objectives)
+        update = Update(tags=TABLE_TAGS | text)
         if complete:
             # the time of the newest result, not of now: logged again it is the same metric
             newest = max(self._history.told[point.trial].time for point in complete)

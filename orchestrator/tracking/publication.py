@@ -3,7 +3,9 @@
 All of it is plain artifacts and tags, so that a server without our page shows it.
 """
 
+import base64
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,14 @@ from orchestrator.fronts.pareto import (
     hypervolume,
     reference_point,
 )
-from orchestrator.fronts.plots import write_pictures
+from orchestrator.fronts.plots import axes, write_pictures
 from tinytl.storage import write_atomically
 
 TABLE_FILE = "front.json"
 # what MLflow's own `log_table` leaves, so that its pages know the file for a table
 TABLE_TAGS = {"mlflow.loggedArtifacts": json.dumps([{"path": TABLE_FILE, "type": "table"}])}
 
+VIEW_TAG = "mlflow.sharedViewState."  # with the key that an address names
 _NOTE = "mlflow.note.content"
 _MOST_CHARACTERS = 8000  # of a tag
 
@@ -50,22 +53,60 @@ def front_json(best: Sequence[Point], objectives: Objectives) -> str:
     return json.dumps({"columns": columns, "data": data}, ensure_ascii=False)
 
 
-def description_tags(run_id: str, best: Sequence[Point], objectives: Objectives) -> dict[str, str]:
-    """Returns the tags that describe a study's run: its front, as picture and table.
+def description_tags(
+    experiment_id: str, run_id: str, best: Sequence[Point], objectives: Objectives
+) -> dict[str, str]:
+    """Returns the tags that describe a study's run: where to browse it, its front as picture and table.
 
     Addresses are relative, as those of MLflow's page are: they are found below whatever prefix a
     server has. Rows that a tag has no room for are counted.
     """
     address = urlencode({"path": "front.png", "run_uuid": run_id})
-    page = f"[Pareto page](tinytl/pareto?study={run_id}), where the server has it\n\n"
+    page = f"[Pareto page](tinytl/pareto?study={run_id}), where the server has it"
+    view = {
+        "compareRunsMode": "CHART",
+        "viewStateShareKey": run_id,
+        "workflowType": "machine_learning",
+    }
+    chart = f" · [all complete trials](#/experiments/{experiment_id}/runs?{urlencode(view)})\n\n"
     picture = f"![Pareto front](get-artifact?{address})\n\n" if best else ""
     for count in range(len(best), -1, -1):
-        text = page + picture + front_markdown(best[:count], objectives)
+        text = page + chart + picture + front_markdown(best[:count], objectives)
         if count < len(best):
             text += f"\nand {len(best) - count} more, see the artifact front.csv\n"
         if len(text) <= _MOST_CHARACTERS:
             break
     return {_NOTE: text}
+
+
+def chart_view(run_id: str, objectives: Objectives) -> str:
+    """Returns what MLflow's page of runs restores a view from: a study's complete trials, drawn.
+
+    They are sorted by a metric because runs that are sorted by time are folded into their parent,
+    and what is folded is not drawn.
+    """
+    x, y = axes(objectives)
+    chart = {
+        "uuid": "trials",
+        "type": "SCATTER",
+        "xaxis": {"key": x, "type": "METRIC"},
+        "yaxis": {"key": y, "type": "METRIC"},
+        "runsCountToCompare": 100,
+        "metricSectionId": "front",
+        "deleted": False,
+        "isGenerated": False,
+    }
+    section = {"uuid": "front", "name": "Complete trials", "display": True, "isReordered": False}
+    state = {
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}' AND status = 'FINISHED'",
+        "orderByKey": f"metrics.`{y}`",
+        "orderByAsc": False,
+        "runsHiddenMode": "SHOW_ALL",
+        "hideEmptyCharts": False,
+        "compareRunCharts": [chart],
+        "compareRunSections": [section],
+    }
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
 
 
 def front_metrics(

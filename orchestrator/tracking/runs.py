@@ -59,5 +59,8 @@ class Runs(Protocol):
     def set_status(self, run: Run, status: str, end: float | None = None) -> None:
         """Sets the run's status, and with an end time ends it, unless that is so already."""
 
+    def tag_experiment(self, name: str, value: str) -> None:
+        """Sets a tag of the experiment."""
+
     def artifacts(self, run: Run) -> AbstractContextManager[Path]:
         """Gives a folder whose files become artifacts of the run."""

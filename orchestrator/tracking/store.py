@@ -109,6 +109,10 @@ class Store:
             self._client.set_terminated(run.id, status, _milliseconds(end))
         run.status = status
 
+    def tag_experiment(self, name: str, value: str) -> None:
+        """Sets a tag of the experiment."""
+        self._client.set_experiment_tag(self.experiment_id, name, value)
+
     @contextmanager
     def artifacts(self, run: Run) -> Iterator[Path]:
         """Gives a folder whose files become artifacts of the run."""

@@ -1,8 +1,11 @@
 """A front can be read in an MLflow that has nothing of ours."""
 
+import base64
 import json
 import math
 import urllib.request
+import zlib
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -36,9 +39,16 @@ def test_server_shows_description_picture_and_table(
         client = client_of(uri)
         run = by_name(client)["a"]
         best = front(points(events)["a"], OBJECTIVES)
-        page, picture, table = run.data.tags["mlflow.note.content"].split("\n\n")
-        assert page.startswith(f"[Pareto page](tinytl/pareto?study={run.info.run_id})")
+        links, picture, table = run.data.tags["mlflow.note.content"].split("\n\n")
+        assert links.startswith(f"[Pareto page](tinytl/pareto?study={run.info.run_id})")
         assert table == front_markdown(best, OBJECTIVES)
+        view = parse_qs(links.rstrip(")").rpartition("?")[2])
+        state = client.get_experiment(run.info.experiment_id).tags[
+            f"mlflow.sharedViewState.{view['viewStateShareKey'][0]}"
+        ]
+        found = client.search_runs([run.info.experiment_id], view_of(state)["searchFilter"])
+        told = {e.trial for e in events if isinstance(e, Told) and e.state == "complete"}
+        assert {each.info.run_name for each in found} == told
         address = picture.removeprefix("![Pareto front](").removesuffix(")")
         with urllib.request.urlopen(f"{uri}/{address}", timeout=30) as answer:
             assert answer.read(8) == b"\x89PNG\r\n\x1a\n"
@@ -47,6 +57,11 @@ def test_server_shows_description_picture_and_table(
         loaded = client.load_table(run.info.experiment_id, "front.json", [run.info.run_id])
         rows = loaded.to_dict("records")
         assert rows == [pytest.approx(row) for row in front_rows(best, OBJECTIVES)]
+
+
+def view_of(text):
+    """The state as MLflow's page reads it."""
+    return json.loads(zlib.decompress(base64.b64decode(text.removeprefix("deflate;"))))
 
 
 def complete(trial, accuracy, size, at):
@@ -104,7 +119,7 @@ def test_description_fits_into_a_tag(count, name) -> None:
         Point(f"{name}-{n}", {"method": "last"}, {"val_accuracy": n, "peak_bytes": n})
         for n in range(count)
     ]
-    (text,) = description_tags("id", best, OBJECTIVES).values()
+    (text,) = description_tags("1", "id", best, OBJECTIVES).values()
     assert len(text) <= 8000
     assert ("\n![Pareto front](" in text) == (count > 0)
     rows = sum("last" in line for line in text.splitlines())

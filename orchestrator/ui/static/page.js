@@ -136,7 +136,7 @@ function derive({ trials: own }) {
     if (name === null || own.state[i] !== "complete" || place === undefined) return;
     confirmations.set(place, [...(confirmations.get(place) ?? []), i]);
   });
-  const varying = Object.keys(own.params).filter((name) => own.params[name].some((value) => value !== own.params[name][0]));
+  const varying = Object.keys(own.params).filter((name) => new Set(own.params[name].filter((value) => value !== null)).size > 1);
   return { own, columns, confirmations, varying, texts: new Map() };
 }
 

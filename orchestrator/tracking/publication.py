@@ -56,7 +56,7 @@ def front_json(best: Sequence[Point], objectives: Objectives) -> str:
 def description_tags(
     experiment_id: str, run_id: str, best: Sequence[Point], objectives: Objectives
 ) -> dict[str, str]:
-    """Returns the tags that describe a study's run: where to browse it, its front as picture and table.
+    """Returns the tags that describe a study's run: links, its front as picture and as table.
 
     Addresses are relative, as those of MLflow's page are: they are found below whatever prefix a
     server has. Rows that a tag has no room for are counted.

@@ -2,10 +2,16 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,7 @@ import pytest
 
 from orchestrator.fronts.paper import paper_points
 from orchestrator.fronts.pareto import Point, front, points, shown
+from orchestrator.tracking.store import MLFLOW_SETTINGS, STORE_FILE
 from orchestrator.ui.address import Address
 from orchestrator.ui.ports import choose_port
 from orchestrator.ui.server import page_link, read_cursor, serve
@@ -308,6 +315,37 @@ def test_it_follows_a_running_sweep(site: Site) -> None:
     assert time.monotonic() - began < 30
     assert "digits-9999" in {row[0] for row in rows(page)}
     client(site).delete_run(find_run(site, "digits-9999"))
+
+
+def test_it_lies_below_the_server_s_prefix(site: Site) -> None:
+    port = choose_port("127.0.0.1", None)
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "tinytl", "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--static-prefix", "/ml"]
+    command += ["--backend-store-uri", f"sqlite:///{site.directory / STORE_FILE}"]
+    server = subprocess.Popen(
+        command, env=os.environ | MLFLOW_SETTINGS, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    below = f"http://127.0.0.1:{port}/ml"
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(f"{below}/health"):
+            assert server.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        other = replace(site, base=below, link=site.link.replace(site.base, below))
+        page = other.open()
+        assert drawn_trials(page) == 8
+        assert page.get_attribute("#runs", "href").startswith("../#/experiments/")
+        page.close()  # or it would go on asking the server that is gone
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(address: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+        return True
+    return False
 
 
 def test_two_experiments_are_laid_over_each_other(site: Site) -> None:

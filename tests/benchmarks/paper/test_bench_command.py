@@ -1,0 +1,127 @@
+"""`tinytl bench`: lists, runs what is missing, reports; a mistake is one sentence."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks.paper import memory
+from benchmarks.paper.results import Cell, Results
+from orchestrator.cli import main
+from tinytl.errors import ConfigError
+
+Run = Callable[..., tuple[int, str, str]]
+CELLS = [
+    Cell(f"{group}-{cell}", group, {"cell": cell, "group": group})
+    for group in ("one", "two")
+    for cell in ("modeled", "plain")
+]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the command line; returns its exit code, and what it printed to stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit:
+            main(["bench", *arguments, "--out", str(tmp_path)])
+        printed = capsys.readouterr()
+        return int(exit.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The cells that ran, of an experiment that takes no time."""
+    names: list[str] = []
+
+    def count(cell: Cell) -> dict[str, int]:
+        names.append(cell.name)
+        return {"modeled_bytes": 1_500_000}
+
+    monkeypatch.setattr(memory, "run", count)
+    monkeypatch.setattr(memory, "cells", lambda claims, scale=None: list(CELLS))
+    return names
+
+
+def test_only_what_is_missing_is_run(run: Run, ran: list[str], tmp_path: Path) -> None:
+    code, out, _ = run("run", memory.NAME)
+    assert (code, ran) == (0, [cell.name for cell in CELLS])
+    assert "0 cells are done, 4 to run" in out
+    assert "4/4  two-plain: 1.5 MB" in out
+    kept = json.loads((tmp_path / memory.NAME / "two-plain.json").read_text())
+    assert kept["numbers"] == {"modeled_bytes": 1_500_000}
+    assert kept["provenance"]["packages"]
+    ran.clear()
+    Results(tmp_path / memory.NAME).path(CELLS[1]).unlink()
+    assert "3 cells are done, 1 to run" in run("run", memory.NAME)[1]
+    assert ran == [CELLS[1].name]
+
+
+ONLY = [("one-plain", ["one-plain"]), ("two", ["two-modeled", "two-plain"])]
+
+
+@pytest.mark.parametrize(("only", "names"), ONLY)
+def test_a_cell_that_is_named_is_run_though_it_is_done(
+    only: str, names: list[str], run: Run, ran: list[str]
+) -> None:
+    run("run", memory.NAME)
+    ran.clear()
+    assert run("run", memory.NAME, "--only", only)[0] == 0
+    assert ran == names
+
+
+def test_a_cell_that_fails_does_not_keep_the_others(
+    run: Run, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = memory.run
+
+    def fail_once(cell: Cell) -> dict[str, int]:
+        if cell.name == "one-plain":
+            raise ConfigError("memory_budget: must be at least 9 MB")
+        return dict(count(cell))
+
+    monkeypatch.setattr(memory, "run", fail_once)
+    code, out, _ = run("run", memory.NAME)
+    assert code == 1
+    assert "one-plain: failed: memory_budget: must be at least 9 MB" in out
+    assert ran == ["one-modeled", "two-modeled", "two-plain"]
+    assert "3 cells are done, 1 to run" in run("run", memory.NAME)[1]
+
+
+MISTAKES = [
+    (["run", "paper-memroy"], ["unknown experiment 'paper-memroy'", "did you mean 'paper-memory'"]),
+    (["run", memory.NAME, "--scale", "big"], ["--scale: unknown scale 'big'", "cpu, full, smoke"]),
+    (["run", "none", "--scale", "big"], ["unknown experiment 'none'", "unknown scale 'big'"]),
+    (["run", memory.NAME, "--only", "on"], ["--only: unknown cell 'on'", "one, two"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentences"), MISTAKES)
+def test_a_mistake_is_said(
+    arguments: Sequence[str], sentences: Sequence[str], run: Run, ran: list[str]
+) -> None:
+    code, _, error = run(*arguments)
+    assert (code, ran) == (2, [])
+    assert "Traceback" not in error
+    for sentence in sentences:
+        assert sentence in error
+
+
+def test_ls_says_how_far_it_is_and_what_is_not_yet(run: Run, ran: list[str]) -> None:
+    run("run", memory.NAME, "--only", "one")
+    code, out, _ = run("ls")
+    (line,) = (line for line in out.splitlines() if memory.NAME in line)
+    assert [word for word in line.split() if word.isdecimal()] == ["75", "2", "0", "2"]
+    assert code == 0
+    assert "not yet, 9 claims: no maintained library has this network" in out
+
+
+def test_report_writes_both_files(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("report")
+    assert code == 0
+    assert "203 claims: 0 pass, 0 fail, 75 not run, 128 not yet" in out
+    for name in ("report.html", "report.md"):
+        assert "nothing has been run yet" in (tmp_path / name).read_text()

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.paper import memory
 from benchmarks.paper.claims import Claim
+from benchmarks.paper.plots import plots_html
 from benchmarks.paper.results import Cell, Results
 
 PASS, FAIL, NOT_RUN, NOT_YET = "pass", "fail", "not run", "not yet"
@@ -20,10 +21,10 @@ _HEADINGS = (
 _ABOUT = (
     "*ours* is what the paper's number is held against: for memory the modeled bytes, which is the "
     "paper's own way of counting. What a training step really took stands beside it, in MB (10^6 "
-    "bytes), everything counted: plain is stock PyTorch, saving and planned are exact steps of "
-    "this project with the same results, planned within a budget and with frozen weights in 8 "
-    "bits. The paper's count leaves out gradients, optimizer state, scratch memory and what the "
-    "exact gradient of GroupNorm needs, so measured and modeled are not the same quantity."
+    "bytes), everything counted: plain is stock PyTorch, saving the same step with layers that "
+    "keep only what gradients need, planned a step within a budget, whose frozen weights are "
+    "stored in 8 bits. The paper's count leaves out gradients, optimizer state, scratch memory and "
+    "what the exact gradient of GroupNorm needs, so measured and modeled are not the same quantity."
 )
 
 
@@ -57,8 +58,8 @@ def compare(claims: Iterable[Claim], out: Path) -> list[Row]:
 def summary(rows: Sequence[Row]) -> str:
     """Returns how many rows passed, failed, were not run and cannot be run yet."""
     states = [row.state for row in rows]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in _STATES)
-    return f"{len(rows)} claims: {counts}"
+    counts = (f"{states.count(state)} {state}" for state in _STATES if state in states)
+    return f"{len(rows)} claims: {', '.join(counts)}"
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -77,15 +78,21 @@ def html_page(rows: Sequence[Row]) -> str:
     sections = []
     for title, group in _by_table(rows):
         body = "".join(_html_row(row) for row in group)
+        # what nobody can run yet is there to be looked up, and folded away
+        opened = "" if all(row.state == NOT_YET for row in group) else " open"
         sections.append(
-            f"<details open><summary><h2>{html.escape(title)}</h2> {summary(group)}</summary>"
+            f"<details{opened}><summary><h2>{html.escape(title)}</h2> {summary(group)}</summary>"
             f"<div class=wide><table><thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table></div></details>"
         )
     origin = "".join(f"<li>{html.escape(line)}</li>" for line in _provenance(rows))
     about = _ABOUT.replace("*ours*", "<em>ours</em>")
     return _PAGE.format(
-        summary=summary(rows), about=about, sections="\n".join(sections), origin=origin
+        summary=summary(rows),
+        about=about,
+        plots=plots_html(rows),
+        sections="\n".join(sections),
+        origin=origin,
     )
 
 
@@ -190,6 +197,8 @@ h2 {{ display: inline; font-size: 1.2rem; }}
 details {{ margin: 1.5rem 0; }}
 summary {{ cursor: pointer; }}
 li {{ overflow-wrap: anywhere; }}
+.plots {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }}
+.plots > div {{ min-width: 0; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; margin-top: .5rem; }}
 th, td {{ padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #e6e6e6; }}
@@ -205,6 +214,7 @@ td:last-child {{ font-size: .85rem; white-space: normal; min-width: 24rem; }}
 <h1>The paper's figures, reproduced</h1>
 <p><strong>{summary}</strong></p>
 <p>{about}</p>
+<div class="plots">{plots}</div>
 {sections}
 <h2>Where it was found</h2>
 <ul>{origin}</ul>

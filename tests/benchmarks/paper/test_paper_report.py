@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from benchmarks.paper.claims import Claim, load_claims
+from benchmarks.paper.plots import curves
 from benchmarks.paper.report import Row, html_page, markdown, summary
 
 ORIGIN = {
@@ -103,3 +104,21 @@ def test_provenance_is_told_once_for_all_rows_of_one_origin() -> None:
 
 def test_the_summary_counts() -> None:
     assert summary(ROWS) == "4 claims: 1 pass, 1 fail, 1 not run, 1 not yet"
+
+
+def test_figures_3_and_5_are_drawn_by_resolution() -> None:
+    figure = [claim for claim in CLAIMS if claim.table == "Figure 3" and claim.row == "last"]
+    rows = [Row(claim, "pass", 1.0 + i, {"plain": 10**6 * i}) for i, claim in enumerate(figure)]
+    resolutions = [160, 192, 224, 256, 288, 320]
+    assert curves(rows) == {
+        "paper": (resolutions, [18.2, 24.0, 30.8, 38.7, 47.6, 57.6]),
+        "modeled": (resolutions, [1, 2, 3, 4, 5, 6]),
+        "plain": (resolutions, [0, 1, 2, 3, 4, 5]),
+    }
+    page = html_page(rows + ROWS)
+    assert page.count("Plotly.newPlot(") == 1
+    assert Cells(page).loads == []
+
+
+def test_nothing_is_drawn_of_what_was_not_found() -> None:
+    assert "Plotly" not in html_page(ROWS)

@@ -1,5 +1,6 @@
 """`tinytl bench`: the paper's figures, reproduced and reported."""
 
+import difflib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,7 +121,12 @@ def report(out: Out = _OUT) -> None:
 def _chosen(known: "list[Cell]", only: str) -> "list[Cell]":
     found = [cell for cell in known if only in (cell.name, cell.group)]
     if not found:
-        raise ConfigError(f"--only: {unknown_name('cell', only, {cell.group for cell in known})}")
+        names = [name for cell in known for name in (cell.group, cell.name)]
+        close = difflib.get_close_matches(only, names, n=3) or names[:3]
+        raise ConfigError(
+            f"--only: must be a cell or a network, such as {', '.join(close)}, but got {only!r}; "
+            "the report of `tinytl bench report` names that of each row"
+        )
     return found
 
 

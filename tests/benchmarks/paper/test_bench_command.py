@@ -95,7 +95,10 @@ MISTAKES = [
     (["run", "paper-memroy"], ["unknown experiment 'paper-memroy'", "did you mean 'paper-memory'"]),
     (["run", memory.NAME, "--scale", "big"], ["--scale: unknown scale 'big'", "cpu, full, smoke"]),
     (["run", "none", "--scale", "big"], ["unknown experiment 'none'", "unknown scale 'big'"]),
-    (["run", memory.NAME, "--only", "on"], ["--only: unknown cell 'on'", "one, two"]),
+    (
+        ["run", memory.NAME, "--only", "on"],
+        ["--only: must be a cell or a network", "one", "got 'on'"],
+    ),
 ]
 
 

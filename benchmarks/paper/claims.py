@@ -110,7 +110,7 @@ class _Grid(_Part):
     beside: Settings = {}
     tolerance: Annotated[float, Field(gt=0)] | None = None
     tolerance_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    experiment: str = ""
+    experiment: Literal["", "paper-memory"] = ""
     not_yet: str = ""
 
     def problems(self) -> Iterator[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.paper import memory
+from benchmarks.paper.claims import load_claims
+from benchmarks.paper.commands import EXPERIMENTS
 from benchmarks.paper.results import Cell, Results
 from orchestrator.cli import main
 from tinytl.errors import ConfigError
@@ -89,6 +91,10 @@ def test_a_cell_that_fails_does_not_keep_the_others(
     assert "one-plain: failed: memory_budget: must be at least 9 MB" in out
     assert ran == ["one-modeled", "two-modeled", "two-plain"]
     assert "3 cells are done, 1 to run" in run("run", memory.NAME)[1]
+
+
+def test_every_experiment_of_a_claim_can_be_run() -> None:
+    assert {claim.experiment for claim in load_claims()} - {""} == {memory.NAME} == {*EXPERIMENTS}
 
 
 MISTAKES = [

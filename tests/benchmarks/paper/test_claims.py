@@ -174,6 +174,7 @@ BAD = [
     ("tolerance: 0.5\n", "\n", ["either tolerance or"]),
     ("experiment: paper-memory", "note: none", ["tables.0.note: unknown key"]),
     ("experiment: paper-memory\n", "\n", ["give either the experiment or why"]),
+    ("paper-memory", "paper-speed", ["tables.0.experiment: ", "'paper-speed'"]),
     ("quantity: memory", "quantity: speed", ["tables.0.quantity: ", "'speed'"]),
     ("quantity: memory", "quantity: memory_ratio", ["a ratio needs beside"]),
     ("[1, null]", "[1]", ["one: as many values as columns are needed (2), but got 1"]),

@@ -19,7 +19,8 @@ from orchestrator.ui.store import Trials
 PAGE = "/tinytl/pareto"
 DATA = "/tinytl/data"
 _STATIC = Path(__file__).parent / "static"
-_FILES = {"page.js": "text/javascript", "page.css": "text/css", "front.js": "text/javascript"}
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_FILES = sorted(path.name for path in _STATIC.iterdir() if path.suffix in _TYPES)
 _POLICY = (  # nothing is loaded from elsewhere, and no text of a run is ever run
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: "
     "blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -59,7 +60,7 @@ def _blueprint() -> Blueprint:
         return send_file(file, mimetype="text/javascript", max_age=3600)
 
     def static(name: str) -> Response:
-        return send_file(_STATIC / name, mimetype=_FILES[name], max_age=0)
+        return send_file(_STATIC / name, mimetype=_TYPES[Path(name).suffix], max_age=0)
 
     for name in _FILES:
         pages.add_url_rule(f"/{name}", name.replace(".", "_"), lambda name=name: static(name))

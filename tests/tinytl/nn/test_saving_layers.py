@@ -164,6 +164,19 @@ def test_a_layer_keeps_only_what_its_gradients_need(make, expected: dict) -> Non
     assert kept_elements(layer, torch.randn(IMAGES, requires_grad=True)) == expected
 
 
+@pytest.mark.parametrize(("requires_grad", "enabled"), [(False, True), (True, False)])
+def test_maximum_pooling_without_a_gradient_looks_for_no_places(
+    monkeypatch: pytest.MonkeyPatch, requires_grad: bool, enabled: bool
+) -> None:
+    pooling = nn.MaxPool2d(3, 2, 1)
+    input = torch.randn(IMAGES, requires_grad=requires_grad)
+    expected = pooling(input)
+    convert(pooling)
+    monkeypatch.setattr("tinytl.nn.pooling._MaxPool2d", None)
+    with torch.set_grad_enabled(enabled):
+        assert torch.equal(pooling(input), expected)
+
+
 @pytest.mark.parametrize(
     "function",
     [

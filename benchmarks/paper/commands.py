@@ -107,7 +107,8 @@ def report(out: Out = _OUT) -> None:
     """Write report.html and report.md: the paper's figures, ours, and what is not yet."""
     # slow to import, and not needed to list the options
     from benchmarks.paper.claims import load_claims
-    from benchmarks.paper.report import compare, html_page, markdown, summary
+    from benchmarks.paper.comparison import compare
+    from benchmarks.paper.report import html_page, markdown, summary
     from tinytl.storage import write_atomically
 
     rows = compare(load_claims(), out)

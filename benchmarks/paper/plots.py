@@ -3,12 +3,9 @@
 import html
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from benchmarks.paper.claims import Claim
-
-if TYPE_CHECKING:
-    from benchmarks.paper.report import Row
+from benchmarks.paper.comparison import Row
 
 _DRAWN = ("Figure 3", "Figure 5")
 # Okabe and Ito's colours, told apart by people with any kind of colour vision
@@ -17,7 +14,7 @@ _INK = "#222222"
 Curve = tuple[list[int], list[float]]
 
 
-def curves(rows: Sequence["Row"]) -> dict[str, Curve]:
+def curves(rows: Sequence[Row]) -> dict[str, Curve]:
     """Returns resolutions and megabytes of each curve that has points."""
     names = ("paper", "modeled", *_COLOURS)
     found: dict[str, Curve] = {name: ([], []) for name in names}
@@ -32,7 +29,7 @@ def curves(rows: Sequence["Row"]) -> dict[str, Curve]:
     return {name: curve for name, curve in found.items() if curve[0]}
 
 
-def plots_html(rows: Sequence["Row"]) -> str:
+def plots_html(rows: Sequence[Row]) -> str:
     """Returns a plot for each method of Figures 3 and 5 of which something was found.
 
     The first brings the script that draws them, so that the page loads nothing.
@@ -41,7 +38,7 @@ def plots_html(rows: Sequence["Row"]) -> str:
     return "".join(_plots(drawn))
 
 
-def _plots(rows: Sequence["Row"]) -> Iterator[str]:
+def _plots(rows: Sequence[Row]) -> Iterator[str]:
     groups = groupby(rows, key=lambda row: (row.claim.table, row.claim.row))
     for index, (_, group) in enumerate(groups):
         same = list(group)

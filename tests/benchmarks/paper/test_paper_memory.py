@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.paper import memory, results
 from benchmarks.paper.claims import Claim, load_claims
+from benchmarks.paper.comparison import FAIL, NOT_RUN, NOT_YET, PASS, compare
 from benchmarks.paper.memory import Scale, cells, cells_of, run
-from benchmarks.paper.report import FAIL, NOT_RUN, NOT_YET, PASS, compare
 from benchmarks.paper.results import Cell, Results
 from tinytl.backbones import BACKBONES
 from tinytl.config import FinetuneConfig

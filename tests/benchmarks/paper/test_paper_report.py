@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 import pytest
 
 from benchmarks.paper.claims import Claim, load_claims
+from benchmarks.paper.comparison import Row
 from benchmarks.paper.plots import curves
-from benchmarks.paper.report import Row, html_page, markdown, summary
+from benchmarks.paper.report import html_page, markdown, summary
 
 ORIGIN = {
     "when": "2020-01-01T00:00:00+00:00", "commit": "abc", "uncommitted_changes": True, "cpus": 2,

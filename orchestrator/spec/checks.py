@@ -138,8 +138,8 @@ def _unused(draft: Draft, key: str, what: str) -> Iterator[str]:
     users = [name for name in METHODS if SECTIONS[key].when({"method": name})]
     if key in draft.sections.get("params", {}) and methods and not set(methods) & set(users):
         yield (
-            f"params.{key}: no method of this sweep ({', '.join(methods)}) {what}; remove it, or "
-            f"add {' or '.join(users)} to params.method"
+            f"params.{key}: no method of this sweep ({', '.join(methods)}) {what}; remove it "
+            f"({key}=null), or add {' or '.join(users)} to params.method"
         )
 
 

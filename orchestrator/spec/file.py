@@ -113,8 +113,9 @@ def with_overrides(
     """Returns the sweep file's content with `key=value` texts put in.
 
     A key that starts with a section of the file (`search.trials`) is a path in the file; any other
-    (`resolution`, `lite_residual.width.0`) is a parameter, `params.<key>`. Values are YAML. A
-    parameter set in `params` leaves `train`, and the other way round.
+    (`resolution`, `lite_residual.width.0`) is a parameter, `params.<key>`. Values are YAML; null
+    removes what has keys of its own (`lite_residual=null`). A parameter set in `params` leaves
+    `train`, and the other way round.
 
     Raises:
         ConfigError: With one sentence for each text that is not `key=value`, or that cannot be
@@ -156,6 +157,8 @@ def _assigned(tree: Any, path: Sequence[str | int], value: Any, text: str) -> An
     if tree is not None and not isinstance(tree, dict):
         raise ConfigError(f"{text!r}: {tree!r} has no entry {head!r}; set it as a whole")
     tree = tree or {}
+    if value is None and not rest and isinstance(tree.get(head), dict):
+        return {key: kept for key, kept in tree.items() if key != head}
     return {**tree, head: _assigned(tree.get(head), rest, value, text)}
 
 

@@ -77,6 +77,13 @@ def test_overrides_of_sections(base):
     assert (spec.limits.peak_bytes, spec.tracking.uri, spec.name) == (64_000_000, "http://h:1", "b")
 
 
+def test_null_removes_what_has_keys_of_its_own(base):
+    assert "lite_residual" in load_spec(base).params
+    spec = load_spec(base, ["method=[last, full]", "lite_residual=null"])
+    assert "lite_residual" not in spec.params
+    assert not any("lite_residual" in parameter.name for parameter in spec.space.parameters)
+
+
 def test_a_parameter_moves_between_train_and_params(base):
     spec = load_spec(base, ["epochs=7"])
     assert "epochs" not in spec.train

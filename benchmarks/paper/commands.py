@@ -106,17 +106,30 @@ def run(
 def report(out: Out = _OUT) -> None:
     """Write report.html and report.md: the paper's figures, ours, and what is not yet."""
     # slow to import, and not needed to list the options
+    from benchmarks.paper import memory
     from benchmarks.paper.claims import load_claims
     from benchmarks.paper.comparison import compare
+    from benchmarks.paper.memory import Scale
     from benchmarks.paper.report import html_page, markdown, summary
+    from benchmarks.paper.results import Results
     from tinytl.storage import write_atomically
 
-    rows = compare(load_claims(), out)
+    claims = load_claims()
+    rows = compare(claims, out)
     write_atomically(out / "report.md", markdown(rows))
     write_atomically(out / "report.html", html_page(rows))
     console = make_console()
     console.print(summary(rows), highlight=False)
     console.print(f"{out / 'report.html'} and report.md are written", highlight=False)
+    results = Results(out / memory.NAME)
+    outdated = sum(results.state(cell) == "outdated" for cell in memory.cells(claims, Scale.full))
+    if outdated:
+        console.print(
+            f"{outdated} results are outdated and left out: the library, torch, the settings or "
+            f"the number of threads are others now; tinytl bench run {memory.NAME} makes them anew",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _chosen(known: "list[Cell]", only: str) -> "list[Cell]":

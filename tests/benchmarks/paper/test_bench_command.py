@@ -134,3 +134,12 @@ def test_report_writes_both_files(run: Run, tmp_path: Path) -> None:
     assert "203 claims: 75 not run, 128 not yet" in out
     for name in ("report.html", "report.md"):
         assert "nothing has been run yet" in (tmp_path / name).read_text()
+
+
+def test_report_says_of_results_that_are_outdated(
+    run: Run, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("run", memory.NAME, "--only", "one")
+    assert "outdated" not in run("report")[1]
+    monkeypatch.setattr("torch.get_num_threads", lambda: 99)
+    assert "2 results are outdated and left out" in run("report")[1]

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 _SHOWN_CHARACTERS = 500  # of a param or tag: what is longer is for the run's own page
+_PLACES = frozenset(f"tinytl.{name}" for name in ("sweep", "study", "trial", "state", "confirms"))
 _RUNS = "SELECT run_uuid FROM runs WHERE experiment_id = {} AND lifecycle_stage = 'active'"
 _STATES = (
     "SELECT status, COUNT(*), MAX(end_time) FROM runs WHERE run_uuid IN ({}) GROUP BY status",
@@ -32,7 +33,7 @@ class Trials:
         self._engine = engine
 
     def version(self, experiment: int) -> str:
-        """Returns what changes whenever a run of the experiment does."""
+        """Returns what changes when a run of the experiment begins, reports, gets a tag or ends."""
         with self._cursor() as cursor:
             found = [_rows(cursor, state, experiment) for state in _STATES]
         return "-".join(str(value) for rows in found for row in sorted(rows) for value in row)
@@ -57,7 +58,7 @@ class Trials:
             params = _table(cursor, "params", "run_uuid, key, value", experiment)
             value = "CASE WHEN is_nan THEN NULL ELSE value END"
             metrics = _table(cursor, "latest_metrics", f"run_uuid, key, {value}", experiment)
-        runs.sort(key=lambda run: (run[3], run[1]))
+        runs.sort(key=lambda run: (run[3] or 0, run[1] or ""))  # others' runs may lack both
         studies = _studies(runs, tags)
         index = {study["key"]: number for number, study in enumerate(studies)}
         trials = [run for run in runs if "tinytl.trial" in tags[run[0]]]
@@ -138,9 +139,6 @@ def _free_tags(
         for key, value in tags[run].items():
             if not key.startswith("mlflow.") and key not in _PLACES:
                 yield run, key, value
-
-
-_PLACES = frozenset(f"tinytl.{name}" for name in ("sweep", "study", "trial", "state", "confirms"))
 
 
 def _columns(places: Mapping[str, int], rows: Any) -> dict[str, list[Any]]:

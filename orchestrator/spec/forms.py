@@ -1,5 +1,7 @@
 """The forms in which a sweep file gives parameters: a value, a list of choices, a range.
 
+A learning rate may be one value for each method, because what is best differs between them.
+
 Each value is checked by the rule of its field in `FinetuneConfig`, so that there is one schema.
 """
 
@@ -22,6 +24,7 @@ from orchestrator.spec.space import (
     Choice,
     Domain,
     Fixed,
+    HasMethod,
     HasStage,
     Parameter,
     Range,
@@ -31,8 +34,10 @@ from orchestrator.spec.space import (
 )
 from tinytl.backbones import find_backbone
 from tinytl.errors import ConfigError, unknown_name
+from tinytl.methods import METHODS
 
 MOST_VALUES = 100_000  # of a range that can be counted off
+BY_METHOD = "by_method"
 
 
 @contextmanager
@@ -68,12 +73,16 @@ def parse_space(params: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
         f"params.{key}: required, but missing" for key in REQUIRED_KEYS if key not in params
     ]
     names = [name for name in params if name in RUN_FIELDS]
-    parameters = []
+    parameters: list[Parameter] = []
     for name in sorted(names, key=lambda name: name not in DECIDING):
+        form = params[name]
         with collecting(problems):
+            if name == "learning_rate" and isinstance(form, dict) and BY_METHOD in form:
+                methods = SearchSpace(tuple(parameters)).domain("method")
+                parameters += _parse_by_method(name, form, methods)
+                continue
             when = is_planned if name in PLANNED else always
-            domain = parse_domain(name, params[name], f"params.{name}")
-            parameters.append(Parameter(name, domain, when))
+            parameters.append(Parameter(name, parse_domain(name, form, f"params.{name}"), when))
     backbones = SearchSpace(tuple(parameters)).domain("backbone")
     names = [*(backbones.values() or ())] if backbones else []
     stages = {name: find_backbone(name).stages for name in names}
@@ -82,6 +91,32 @@ def parse_space(params: Mapping[str, Any]) -> tuple[SearchSpace, list[str]]:
         parameters += found_parameters
         problems += found
     return SearchSpace(tuple(parameters)), problems
+
+
+def _parse_by_method(name: str, form: Mapping[str, Any], methods: Domain | None) -> list[Parameter]:
+    """Returns the parameters of `{by_method: {METHOD: VALUE, ...}}`, one for each method."""
+    path = f"params.{name}.{BY_METHOD}"
+    given = form[BY_METHOD]
+    if len(form) > 1 or not isinstance(given, dict):
+        raise ConfigError(
+            f"{path}: must be a mapping of methods to values and stand alone, but got {form!r}"
+        )
+    problems = [
+        f"{path}: {unknown_name('method', key, METHODS)}" for key in given if key not in METHODS
+    ]
+    problems += [
+        f"{path}.{method}: required, but missing: the sweep has this method"
+        for method in (methods.values() or () if methods else ())
+        if method not in given
+    ]
+    parameters = []
+    for method in (method for method in given if method in METHODS):
+        with collecting(problems):
+            value = parse_value(name, given[method], f"{path}.{method}")
+            parameters.append(Parameter(name, Fixed(value), HasMethod(method)))
+    if problems:
+        raise ConfigError(problems)
+    return parameters
 
 
 def _parse_choice(name: str, form: Sequence[Any], path: str) -> Choice:

@@ -135,8 +135,19 @@ class HasStage:
 
 
 @dataclass(frozen=True)
+class HasMethod:
+    """Holds where the trial has the method."""
+
+    method: str
+
+    def __call__(self, params: Mapping[str, Any]) -> bool:
+        """Returns whether it holds for a trial with these parameters."""
+        return bool(params["method"] == self.method)
+
+
+@dataclass(frozen=True)
 class Parameter:
-    """A parameter of the trials.
+    """A parameter of the trials; of several with the same name a trial has one at most.
 
     Attributes:
         name: Its flat name.

@@ -86,7 +86,40 @@ def test_bits_belong_to_trials_with_frozen_weights(base):
         assert ("frozen_weights.bits" in params) is (params["method"] != "full")
 
 
+RATES = {"last": 4e-3, "tinytl-lite_residual": 1e-3}
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "nsga2", "memory_aware"])
+def test_learning_rate_by_method(base, sampler):
+    trials = "null" if sampler == "grid" else "5"
+    overrides = [f"learning_rate={{by_method: {RATES}}}", f"search.sampler={sampler}"]
+    spec = load_spec(base, [*overrides, f"search.trials={trials}"])
+    assert not any(p.name == "learning_rate" for p in spec.space.searched)
+    assert {params["method"]: params["learning_rate"] for params in spec.space.grid()} == RATES
+    assert all(spec.space.contains(params) for params in spec.space.grid())
+    for seed in range(10):
+        params = spec.space.sample(random.Random(seed))
+        assert spec.finetune_config("digits", params).learning_rate == RATES[params["method"]]
+    only = load_spec(base, [*overrides, "search.trials=5", "method=last", "lite_residual=null"])
+    assert {params["learning_rate"] for params in only.space.grid()} == {4e-3}
+
+
 BROKEN = [
+    # a value for each method
+    (
+        "learning_rate={by_method: {last: 1}}",
+        "params.learning_rate.by_method.tinytl-lite_residual: required, but missing",
+    ),
+    (
+        "learning_rate={by_method: {last: 1, tinytl-lite_residual: 1, lst: 1}}",
+        "params.learning_rate.by_method: unknown method 'lst'",
+    ),
+    ("learning_rate={by_method: [1]}", "params.learning_rate.by_method: must be a mapping"),
+    ("learning_rate={by_method: {last: 1}, low: 1}", "by_method: must be a mapping of methods to"),
+    (
+        "learning_rate={by_method: {last: -1, tinytl-lite_residual: 1}}",
+        "params.learning_rate.by_method.last: input should be greater than 0",
+    ),
     # unknown keys
     ("serch.trials=3", "params: unknown parameter 'serch'"),
     ("resolutoin=[32]", "did you mean 'resolution'?"),

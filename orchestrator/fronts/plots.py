@@ -28,6 +28,7 @@ _LOOKS = {
     "tinytl-lite_residual": ("#009e73", "D", "diamond"),
     "tinytl-lite_residual+bias": ("#0072b2", "v", "triangle-down"),
     "full": ("#d55e00", "X", "x"),
+    "full+checkpointing": ("#d55e00", "p", "pentagon"),
 }
 _OTHER = ("#cc79a7", "P", "cross")
 _INK = "#222222"

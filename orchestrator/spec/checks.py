@@ -125,6 +125,12 @@ def _planned(draft: Draft) -> Iterator[str]:
             f"{draft.path('execution')}: planned needs params.memory_budget or "
             "params.max_slowdown; give one of them"
         )
+    for method in draft.values("method") if planned else ():
+        if METHODS[method].unplanned:
+            yield (
+                f"{draft.path('execution')}: planned does not take the method {method}: "
+                f"{METHODS[method].unplanned}"
+            )
     if given and not planned:
         yield (
             f"params.{given[0]}: no trial of this sweep has execution planned; remove it, or add "

@@ -23,7 +23,8 @@ class Layout:
     Attributes:
         head: The last linear layer.
         points: Where lite residual modules can go, in the order of execution.
-        residual_blocks: The blocks that hold their input for a skip connection.
+        block_names: All blocks, in the order of execution.
+        residual_blocks: Of these, the ones that hold their input for a skip connection.
         ends_in_branches: Whether convolutions side by side come last before the head.
         own_name: The body's name for one of the library's, where they differ; None is what the
             body lacks.
@@ -32,6 +33,7 @@ class Layout:
 
     head: str
     points: tuple[InsertionPoint, ...]
+    block_names: tuple[str, ...]
     residual_blocks: tuple[str, ...]
     ends_in_branches: bool = False
     own_name: Callable[[str], str | None] = str
@@ -68,6 +70,7 @@ class AdaptedNetwork(Network):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
         self.insertion_points = tuple(replace(p, path=f"body.{p.path}") for p in layout.points)
+        self.block_names = tuple(f"body.{name}" for name in layout.block_names)
         self.residual_blocks = tuple(f"body.{name}" for name in layout.residual_blocks)
         self.sequence = tuple(f"body.{name}" for name in layout.sequence)
         self.last_convolution = () if layout.ends_in_branches else _last_convolution(body)

@@ -53,7 +53,8 @@ class Network(nn.Module):
         normalization: Of the images; that of the weights, once they are loaded.
         classifier: The last layer; every method trains it.
         insertion_points: Where lite residual modules can go, in the order of execution.
-        residual_blocks: Dotted names of the blocks that hold their input for a skip connection.
+        block_names: Dotted names of all blocks, in the order of execution.
+        residual_blocks: Of these, the ones that hold their input for a skip connection.
         last_convolution: The last convolution before the classifier and its norm; empty where
             several branches end side by side.
         sequence: Dotted names of modules of which one takes what the one before it returns, from
@@ -62,6 +63,7 @@ class Network(nn.Module):
 
     classifier: nn.Linear
     insertion_points: tuple[InsertionPoint, ...]
+    block_names: tuple[str, ...]
     residual_blocks: tuple[str, ...]
     # the modules, not their names, which change where a lite residual module is inserted
     last_convolution: tuple[nn.Module, ...]

@@ -19,21 +19,23 @@ def _own_name(name: str) -> str | None:
     return None if name.startswith("AuxLogits.") else name
 
 
+POINTS = (
+    InsertionPoint("Mixed_5b", 0, 192, 256, 1),
+    InsertionPoint("Mixed_5c", 0, 256, 288, 1),
+    InsertionPoint("Mixed_5d", 0, 288, 288, 1),
+    InsertionPoint("Mixed_6a", 1, 288, 768, 2),
+    InsertionPoint("Mixed_6b", 1, 768, 768, 1),
+    InsertionPoint("Mixed_6c", 1, 768, 768, 1),
+    InsertionPoint("Mixed_6d", 1, 768, 768, 1),
+    InsertionPoint("Mixed_6e", 1, 768, 768, 1),
+    InsertionPoint("Mixed_7a", 2, 768, 1280, 2),
+    InsertionPoint("Mixed_7b", 2, 1280, 2048, 1),
+    InsertionPoint("Mixed_7c", 2, 2048, 2048, 1),
+)
 LAYOUT = Layout(
     head="fc",
-    points=(
-        InsertionPoint("Mixed_5b", 0, 192, 256, 1),
-        InsertionPoint("Mixed_5c", 0, 256, 288, 1),
-        InsertionPoint("Mixed_5d", 0, 288, 288, 1),
-        InsertionPoint("Mixed_6a", 1, 288, 768, 2),
-        InsertionPoint("Mixed_6b", 1, 768, 768, 1),
-        InsertionPoint("Mixed_6c", 1, 768, 768, 1),
-        InsertionPoint("Mixed_6d", 1, 768, 768, 1),
-        InsertionPoint("Mixed_6e", 1, 768, 768, 1),
-        InsertionPoint("Mixed_7a", 2, 768, 1280, 2),
-        InsertionPoint("Mixed_7b", 2, 1280, 2048, 1),
-        InsertionPoint("Mixed_7c", 2, 2048, 2048, 1),
-    ),
+    points=POINTS,
+    block_names=tuple(point.path for point in POINTS),
     residual_blocks=(),
     ends_in_branches=True,
     own_name=_own_name,

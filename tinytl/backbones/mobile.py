@@ -61,8 +61,9 @@ class _Family:
                 continue
             stage += not getattr(block, self.skip)
             points.append(branch_point(f"{name}.{self.main}", stage, main))
+        names = tuple(name for name, _ in blocks)
         residual = tuple(name for name, block in blocks if getattr(block, self.skip))
-        return Layout(self.head, tuple(points), residual, sequence=self._sequence(body))
+        return Layout(self.head, tuple(points), names, residual, sequence=self._sequence(body))
 
     def _sequence(self, body: nn.Module) -> tuple[str, ...]:
         """Returns the modules of `features`, and those of its stacks of blocks."""

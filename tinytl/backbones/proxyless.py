@@ -111,16 +111,15 @@ class ProxylessNAS(Network):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(architecture.feature_channels, classes)
         self.insertion_points = _insertion_points(architecture)
+        self.block_names = tuple(
+            f"blocks.{i}" for i, block in enumerate(architecture.blocks) if block is not None
+        )
         self.residual_blocks = tuple(
             f"blocks.{index}"
             for index, block in enumerate(architecture.blocks)
             if block is not None and block.shortcut
         )
-        self.sequence = (
-            "stem",
-            *(f"blocks.{i}" for i, b in enumerate(architecture.blocks) if b is not None),
-            "features",
-        )
+        self.sequence = ("stem", *self.block_names, "features")
         self.last_convolution = (self.features.conv, self.features.norm)
         self.apply(_initialize)
 

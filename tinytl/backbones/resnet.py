@@ -56,7 +56,7 @@ def _info(name: str, make: Callable[[], resnet.ResNet]) -> BackboneInfo:
                 body.set_submodule(f"{path}.{index}", split)
                 blocks.append(f"{path}.{index}")
                 points.append(branch_point(f"{path}.{index}.main", stage, split.main))
-        layout = Layout("fc", tuple(points), tuple(blocks), own_name=_own_name)
+        layout = Layout("fc", tuple(points), tuple(blocks), tuple(blocks), own_name=_own_name)
         return AdaptedNetwork(body, layout, norm, classes, dropout)
 
     return BackboneInfo(name, len(STAGES), ("bn_frozen", "gn_ws"), MIN_RESOLUTION, build)

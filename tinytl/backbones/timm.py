@@ -50,8 +50,10 @@ def find(name: str) -> BackboneInfo:
             f"{name} has no inverted bottlenecks, beside which lite residual modules go: choose a "
             "model that has, such as timm/mobilenetv2_100"
         )
-    blocks = tuple(n for n, m in body.named_modules() if getattr(m, "has_skip", False))
-    layout = Layout(HEAD, tuple(trace.points), blocks, own_name=partial(_own_name, names))
+    blocks = {n: m.has_skip for n, m in body.named_modules() if hasattr(m, "has_skip")}
+    residual = tuple(name for name, has_skip in blocks.items() if has_skip)
+    own_name = partial(_own_name, names)
+    layout = Layout(HEAD, tuple(trace.points), tuple(blocks), residual, own_name=own_name)
     norms: tuple[Norm, ...] = ("bn_frozen",)
     if _all_normalized(trace.layers):
         norms += ("gn_ws",)

@@ -108,6 +108,9 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
 def _execution_problems(config: FinetuneConfig) -> Iterator[str]:
     bounds = {"memory_budget": config.memory_budget, "max_slowdown": config.max_slowdown}
     given = [name for name, value in bounds.items() if value is not None]
+    unplanned = find_method(config.method).unplanned
+    if config.execution == "planned" and unplanned:
+        yield f"execution: planned does not take the method {config.method}: {unplanned}"
     if config.execution == "planned" and not given:
         yield "execution: planned needs a memory_budget or a max_slowdown; give one of them"
     if config.execution != "planned":

@@ -52,6 +52,7 @@ class Marks:
         self._running = [""]
         self._blocks = [(0, "")]
         self._in_backward = False
+        self._propagating = ""
         self.activations: list[tuple[int, int]] = []
         self.gradients: list[tuple[int, int]] = []
         self.saved_bytes = 0
@@ -79,7 +80,7 @@ class Marks:
     def leave(self) -> None:
         """Notes that the block which began last is left."""
         self._running.pop()
-        self._note(self._running[-1])
+        self._note(self._running[-1] or self._propagating)
 
     def block_at(self, time_ns: int) -> str:
         """Returns the block that was running at a time, the empty name where none was."""
@@ -94,6 +95,8 @@ class Marks:
         self._blocks.append((time.time_ns(), block))
 
     def _pack(self, tensor: Tensor) -> Tensor:
+        if self._in_backward:  # computed again, and kept for a moment only
+            return tensor
         address, size_bytes = storage(tensor), tensor.untyped_storage().nbytes()
         if size_bytes and address not in self._own:
             # one storage kept twice, as a layer's result and the next one's input, counts once
@@ -141,10 +144,11 @@ class Marks:
             self._in_backward = True
             engine: Any = torch.autograd.Variable._execution_engine
             engine.queue_callback(self._end_backward)
+        self._propagating = block
         self._note(block)
 
     def _end_backward(self) -> None:
-        self._in_backward = False
+        self._in_backward, self._propagating = False, ""
         self._note(self._running[-1])
 
 

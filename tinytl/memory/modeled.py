@@ -10,6 +10,7 @@ from tinytl.backbones import Network
 from tinytl.backbones.shapes import run, without_values
 from tinytl.errors import ConfigError
 from tinytl.nn.quantized import Quantized
+from tinytl.nn.recomputed import Recomputed
 
 FLOAT_BYTES = 4
 FROZEN_WEIGHT_BYTES = 1  # the paper stores frozen weights in 8 bits
@@ -26,6 +27,7 @@ class _Count:
     kept_bits: int = 0
     residual_bytes: int = 0
     peak_bytes: int = 0
+    before_bits: int = 0
 
     def leaf(self, module: nn.Module, input: Tensor, output: Tensor) -> None:
         kept_bits, temporary_bytes = _costs(module, input, output, self.backpropagates)
@@ -34,6 +36,14 @@ class _Count:
             self.peak_bytes, self.kept_bits // 8 + self.residual_bytes + temporary_bytes
         )
         self.kept_bits += kept_bits
+
+    def enter(self, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Notes what was kept before a recomputed block."""
+        self.before_bits = self.kept_bits
+
+    def leave(self, block: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keeps the input of a recomputed block instead of what its layers would."""
+        self.kept_bits = self.before_bits + 8 * FLOAT_BYTES * inputs[0].numel()
 
 
 def modeled_bytes(network: Network, resolution: int, batch_size: int) -> int:
@@ -45,6 +55,10 @@ def modeled_bytes(network: Network, resolution: int, batch_size: int) -> int:
 
     A weight that is stored as codes counts as these: a byte an element with 8 bits, which is the
     paper's rule, and less with fewer. Codebooks and scales are left out, as in the paper.
+
+    Of recomputed blocks, which the paper has not, the inputs are kept. While one is computed again,
+    what the paper counts for its layers comes on top of the inputs of those before it; its own
+    input is what its first layer keeps.
 
     Args:
         network: With its trained parameters marked.
@@ -75,6 +89,10 @@ def _peak_bytes_per_sample(network: Network, resolution: int) -> int:
             module.register_forward_hook(
                 lambda module, inputs, output: count.leaf(module, inputs[0], output)
             )
+    for module in shapes.modules():
+        if isinstance(module, Recomputed):
+            module.register_forward_pre_hook(count.enter)
+            module.register_forward_hook(count.leave)
     for name in shapes.residual_blocks:
         block = shapes.get_submodule(name)
         block.register_forward_pre_hook(_hold(count))

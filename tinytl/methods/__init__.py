@@ -1,13 +1,23 @@
 """Transfer methods: one file each, which says what is trained."""
 
 from tinytl.errors import ConfigError, unknown_name
-from tinytl.methods import bias, bn_last, full, last, lite_residual, lite_residual_bias
+from tinytl.methods import (
+    bias,
+    bn_last,
+    full,
+    full_checkpointing,
+    last,
+    lite_residual,
+    lite_residual_bias,
+)
 from tinytl.methods.base import Method
 
+_OF_THE_PAPER = (last, bn_last, bias, lite_residual, lite_residual_bias, full)
 METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (last, bn_last, bias, lite_residual, lite_residual_bias, full)
+    module.METHOD.name: module.METHOD for module in (*_OF_THE_PAPER, full_checkpointing)
 }
+# those that the paper's tables have
+PAPER_METHODS = tuple(module.METHOD.name for module in _OF_THE_PAPER)
 
 
 def find_method(name: str) -> Method:
@@ -21,4 +31,4 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-__all__ = ["METHODS", "Method", "find_method"]
+__all__ = ["METHODS", "PAPER_METHODS", "Method", "find_method"]

@@ -38,16 +38,21 @@ class Method:
     """A transfer method.
 
     Attributes:
-        name: The name in configurations (the reference's).
-        label: The name in the paper's tables.
+        name: The name in configurations (the reference's, where it has the method).
+        label: The name in tables (the paper's, where it has the method).
         trains: Whether a parameter of this role is trained.
         uses_lite_residual: Whether the method inserts lite residual modules.
+        prepare: Changes how the network computes, before its parameters are marked.
+        unplanned: Why execution planned does not take the method, and what to choose instead; empty
+            where it does.
     """
 
     name: str
     label: str
     trains: Callable[[Role], bool]
     uses_lite_residual: bool = False
+    prepare: Callable[[Network], None] | None = None
+    unplanned: str = ""
 
     def apply(self, network: Network, train_last: TrainLast = 1) -> None:
         """Marks the parameters to be trained, and freezes all others.
@@ -57,6 +62,8 @@ class Method:
             train_last: 2 trains the last convolution before the classifier and its norm whatever
                 the method says (the rows with a dagger in table 3 of the paper).
         """
+        if self.prepare is not None:
+            self.prepare(network)
         for role, parameter in roles(network):
             last = train_last == 2 and role.last_convolution
             parameter.requires_grad_(last or self.trains(role))

@@ -48,6 +48,16 @@ def test_frozen_weights_need_layers_that_store_them(base, problems):
     assert problem.startswith("params.execution: must be saving or planned with frozen_weights")
 
 
+def test_planned_steps_need_a_method_that_they_take(base, problems):
+    planned = ["execution=[saving, planned]", "max_slowdown=2", "lite_residual=null"]
+    (problem,) = problems(base, *planned, "method=[full, full+checkpointing]")
+    assert problem == (
+        "params.execution: planned does not take the method full+checkpointing: it recomputes "
+        "every block itself; choose method: full with a memory_budget"
+    )
+    assert load_spec(base, [*planned, "method=[full, last]"])
+
+
 def test_one_archive_is_one_dataset(base, problems, tmp_path):
     archive = tmp_path / "images.zip"
     archive.touch()

@@ -47,6 +47,22 @@ def test_stages_are_numbered_in_the_order_of_execution(name: str) -> None:
     assert set(stages) == set(range(find_backbone(name).stages))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_are_named_in_the_order_of_execution(name: str) -> None:
+    with torch.device("meta"):
+        network = find_backbone(name).build("gn_ws", 10, 0.0)
+        called: list[str] = []
+        for block in network.block_names:
+            network.get_submodule(block).register_forward_hook(
+                lambda *_, block=block: called.append(block)
+            )
+        network(torch.empty(2, 3, 224, 224))
+    assert called == list(network.block_names)
+    assert set(network.residual_blocks) <= set(called)
+    for point in network.insertion_points:
+        assert point.path in called or point.path.rpartition(".")[0] in called
+
+
 INVERTED = [name for name in NAMES if not name.startswith(("resnet", "inception"))]
 
 
@@ -135,6 +151,30 @@ def test_a_step_moves_what_is_declared_and_saving_gives_its_gradients(name: str,
     for parameter, gradient in gradients().items():
         scale = plain[parameter].abs().max()
         assert (gradient - plain[parameter]).abs().max() <= 1e-9 * scale, parameter
+
+
+@EACH_CASE
+def test_recomputed_blocks_have_the_same_gradients(name: str, norm: str) -> None:
+    network = built(name, norm).double()
+    for parameter in network.parameters():  # no zero scales, no equal biases
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    METHODS["full"].apply(network)
+    images, labels = images_of(name).double(), torch.tensor([1, 2])
+
+    def gradients() -> dict[str, torch.Tensor]:
+        network.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+        return {n: p.grad.clone() for n, p in network.named_parameters()}
+
+    kept, names = gradients(), list(network.state_dict())
+    METHODS["full+checkpointing"].apply(network)
+    assert list(network.state_dict()) == names
+    plain = gradients()
+    convert(network)
+    for found in (plain, gradients()):
+        for parameter, gradient in found.items():
+            scale = kept[parameter].abs().max()
+            assert (gradient - kept[parameter]).abs().max() <= 1e-10 * scale, parameter
 
 
 @EACH_CASE

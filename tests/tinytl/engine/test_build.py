@@ -38,7 +38,7 @@ def config_of(**changes: Any) -> FinetuneConfig:
 # --- rules ---
 
 BROKEN = [
-    ({"method": "tinytl"}, "method: unknown method 'tinytl': choose one of bn.last, full, last"),
+    ({"method": "tinytl"}, "method: unknown method 'tinytl': choose one of bn.last, full, "),
     ({"backbone": "tiny"}, "backbone: unknown backbone 'tiny': choose one of efficientnet_b0"),
     ({"resolution": 16}, "resolution: proxyless_tiny takes images of at least 17 pixels, but got"),
     (
@@ -76,6 +76,11 @@ BROKEN = [
     (
         {"frozen_weights": {}, "method": "full"},
         "frozen_weights: the method full leaves no weights frozen",
+    ),
+    (
+        {"method": "full+checkpointing", "execution": "planned", "memory_budget": "5MB"},
+        r"execution: planned does not take the method full\+checkpointing: it recomputes every "
+        "block itself; choose method: full with a memory_budget",
     ),
 ]
 

@@ -19,7 +19,7 @@ from tinytl.nn.codes import STORAGES
 from tinytl.nn.conv import SavingConv2d
 from tinytl.nn.quantized import Quantized, QuantizedConv2d, used_weight
 
-FREEZING = [name for name, method in METHODS.items() if name != "full"]
+FREEZING = [name for name, method in METHODS.items() if leaves_frozen(method)]
 BITS_OF_LAYERS = {"blocks.3.main.main.expand.conv": 3, "features.conv": 5}
 
 

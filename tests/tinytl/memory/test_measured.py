@@ -65,7 +65,8 @@ SMALL = config_of("tinytl-lite_residual+bias", "saving", resolution=33, batch_si
 STORED = config_of("tinytl-lite_residual+bias", "saving", frozen_weights={"bits": 4})
 PLANNED = [
     config_of(method, "planned", max_slowdown=slowdown)
-    for method in METHODS
+    for method, info in METHODS.items()
+    if not info.unplanned
     for slowdown in (1, 100)
 ]
 # oneDNN takes some blocks past torch's allocator, for the weight gradient of the modules' group
@@ -216,6 +217,7 @@ SAVED_BYTES = {
     "tinytl-lite_residual": (18_280_292, 6_867_820),
     "tinytl-lite_residual+bias": (33_473_348, 11_287_596),
     "full": (33_100_676, 23_273_380),
+    "full+checkpointing": (6_550_532, 5_090_052),
 }
 
 
@@ -235,8 +237,9 @@ def test_saving_needs_less_than_plain(
     if method == "last":  # no gradient enters the backbone, so there is nothing to save
         assert saving == plain
     else:
-        assert saving.peak_bytes < 0.8 * plain.peak_bytes
-        assert saving.saved_bytes < 0.8 * plain.saved_bytes
+        share = 0.9 if method == "full+checkpointing" else 0.8  # inputs of blocks are the same
+        assert saving.peak_bytes < share * plain.peak_bytes
+        assert saving.saved_bytes < share * plain.saved_bytes
 
 
 @pytest.mark.integration

@@ -131,6 +131,35 @@ def test_a_count_by_hand(
     assert modeled_bytes(network, 4, 3) == parameter_bytes + 3 * peak
 
 
+class Blocks(Small):
+    """Two blocks, wide inside, behind one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, channels in (("conv", 3), ("norm", 2)):
+            wide = nn.Conv2d(channels, 8, 1, bias=False)
+            narrow = nn.Conv2d(8, 2, 1, bias=False)
+            setattr(self, name, nn.Sequential(wide, nn.ReLU(), narrow))
+        self.act = nn.Identity()
+        self.residual_blocks, self.block_names = (), ("conv", "norm")
+
+
+WIDE, WIDE_BITS = 8 * 16 * 4, 8 * 16 // 8
+# at the last convolution of the second block; of the first its inside is kept, or its input alone
+RECOMPUTED = [
+    ("full", IMAGE + WIDE_BITS + WIDE + HIDDEN + WIDE_BITS + WIDE + HIDDEN),
+    ("full+checkpointing", IMAGE + HIDDEN + WIDE_BITS + WIDE + HIDDEN),
+]
+
+
+@pytest.mark.parametrize(("method", "peak_bytes"), RECOMPUTED)
+def test_of_recomputed_blocks_the_inputs_count(method: str, peak_bytes: int) -> None:
+    network = Blocks()
+    METHODS[method].apply(network)
+    parameter_bytes = 4 * (3 * 8 + 8 * 2 + 2 * 8 + 8 * 2 + 15)
+    assert modeled_bytes(network, 4, 1) == parameter_bytes + peak_bytes
+
+
 @pytest.mark.parametrize("storage", ["kmeans", "scale"])
 def test_weights_stored_in_8_bits_are_the_papers_case(storage: str) -> None:
     def counted(bits: int | None) -> int:

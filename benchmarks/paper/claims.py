@@ -67,19 +67,22 @@ class Claim:
         return UNITS[self.quantity]
 
     @property
-    def command(self) -> str:
-        """The sweep of an accuracy; empty for what is no accuracy, and where no recipe has it.
+    def recipe(self) -> str:
+        """The sweep file of an accuracy."""
+        return f"paper/{self.column}_batch8"
+
+    @property
+    def overrides(self) -> list[str]:
+        """What an accuracy puts in place of its recipe, as on the command line of a sweep.
 
         The recipes set up lite residual modules, which a method without them refuses by itself.
         """
         settings = dict(self.settings)
-        if self.quantity != "accuracy" or "method" not in settings:
-            return ""
         if not METHODS[settings["method"]].uses_lite_residual:
             settings["lite_residual"] = "null"
-        words = [f"tinytl sweep paper/{self.column}_batch8 --data DATA --weights WEIGHTS"]
-        words += [f"{key}={value}" for key, value in settings.items()]
-        return " ".join(words).replace("{column}", self.column)
+        return [
+            f"{key}={value}".replace("{column}", self.column) for key, value in settings.items()
+        ]
 
     def holds(self, value: float) -> bool:
         """Returns whether one's own value is within the tolerance."""
@@ -107,7 +110,7 @@ class _Grid(_Part):
     beside: Settings = {}
     tolerance: Annotated[float, Field(gt=0)] | None = None
     tolerance_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    experiment: Literal["", "paper-memory"] = ""
+    experiment: Literal["", "paper-memory", "paper-accuracy"] = ""
     not_yet: str = ""
 
     def problems(self) -> Iterator[str]:

@@ -1,63 +1,189 @@
-"""Each claim of the paper beside what was found."""
+"""What was found beside the paper: every claim, and the order of the methods in every study."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from math import hypot, sqrt
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.paper import memory
 from benchmarks.paper.claims import Claim
+from benchmarks.paper.experiments import EXPERIMENTS, smoke
+from benchmarks.paper.experiments.base import NOT_YET, Row, Scale
+from benchmarks.paper.experiments.sweeps import FOLDER
 from benchmarks.paper.results import Cell, Results
+from tinytl.methods import METHODS
 
-PASS, FAIL, NOT_RUN, NOT_YET = "pass", "fail", "not run", "not yet"
+HOLDS, REVERSED, TOO_CLOSE = "holds", "reversed", "too close to tell"
 
 
 @dataclass(frozen=True)
-class Row:
-    """A claim beside what was found.
+class Trained:
+    """A method as it was trained in a study, at one resolution.
 
     Attributes:
-        claim: The paper's.
-        state: One of pass, fail, not run and not yet.
-        ours: In the claim's unit; None where it was not computed.
-        measured: Peak bytes by execution, those that were measured.
-        command: Runs what the row needs; empty where nothing can.
-        origins: Where each of its numbers was found.
+        method: Its name.
+        paper: The paper's accuracy that it is laid beside, in percent.
+        accuracies: Of the test images, in percent, by seed.
+        metrics: The other metrics, which are the same for all seeds, as those of the first.
     """
 
-    claim: Claim
-    state: str
-    ours: float | None = None
-    measured: Mapping[str, int] = field(default_factory=dict)
-    command: str = ""
+    method: str
+    paper: float
+    accuracies: tuple[float, ...]
+    metrics: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """Its name in the paper's tables."""
+        return METHODS[self.method].label
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy."""
+        return fmean(self.accuracies)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over the seeds; 0 for a single one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.deviation / sqrt(len(self.accuracies))
+
+
+@dataclass(frozen=True)
+class Step:
+    """Two methods that are neighbours in the paper's order.
+
+    Attributes:
+        lower: Of the smaller accuracy in the paper.
+        upper: Of the larger one.
+    """
+
+    lower: Trained
+    upper: Trained
+
+    @property
+    def gap(self) -> float:
+        """By how many points the upper one's mean is above the lower one's."""
+        return self.upper.mean - self.lower.mean
+
+    @property
+    def error(self) -> float:
+        """Standard error of the gap."""
+        return hypot(self.lower.error, self.upper.error)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the paper's order holds: a gap of less than two standard errors tells nothing."""
+        if abs(self.gap) < 2 * self.error:
+            return TOO_CLOSE
+        return HOLDS if self.gap > 0 else REVERSED
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found, or why nothing.
+
+    Attributes:
+        cell: Of the experiment.
+        about: What is trained on what.
+        beside: What of the paper it is laid beside, in words.
+        trained: By resolution, in the paper's order of accuracy; empty where nothing was found.
+        why: Why it could not be run, as far as that was tried.
+        directory: The sweep's, below the results'.
+        origins: Where the numbers were found.
+    """
+
+    cell: Cell
+    about: str
+    beside: str
+    trained: Mapping[int, Sequence[Trained]]
+    why: str = ""
+    directory: str = ""
     origins: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def command(self) -> str:
+        """Runs it again."""
+        return f"tinytl bench run {smoke.NAME} --only {self.cell.name} --data DIR --weights DIR"
 
 
 def compare(claims: Iterable[Claim], out: Path) -> list[Row]:
     """Returns a row for each claim; results that are outdated count as not run."""
-    results = Results(out / memory.NAME)
-    return [_row(claim, results) for claim in claims]
+    return [_row(claim, out) for claim in claims]
 
 
-def _row(claim: Claim, results: Results) -> Row:
+def studies(claims: Sequence[Claim], out: Path) -> list[Study]:
+    """Returns each study of `paper-smoke`, at the largest scale that it was run at."""
+    results = Results(out / smoke.NAME)
+    return [_study(name, claims, results) for name in smoke.study_files()]
+
+
+def steps(trained: Sequence[Trained]) -> list[Step]:
+    """Returns the neighbours of the paper's order."""
+    return [Step(lower, upper) for lower, upper in pairwise(trained)]
+
+
+def pairs_in_order(trained: Sequence[Trained]) -> tuple[int, int]:
+    """Returns how many pairs of methods come in the paper's order, and how many there are."""
+    pairs = list(combinations(trained, 2))
+    return sum(upper.mean > lower.mean for lower, upper in pairs), len(pairs)
+
+
+def _row(claim: Claim, out: Path) -> Row:
     if claim.not_yet:
-        return Row(claim, NOT_YET, command=claim.command)
-    found = {name: results.find(cell) for name, cell in _cells(claim.settings).items()}
-    modeled = found[memory.MODELED]
-    beside = results.find(_cells(claim.beside)[memory.MODELED]) if claim.beside else None
-    groups = dict.fromkeys(map(memory.group_of, filter(None, (claim.settings, claim.beside))))
-    command = "; ".join(f"tinytl bench run {memory.NAME} --only {group}" for group in groups)
-    peaks = {
-        name: result["numbers"]["peak_bytes"]
-        for name, result in found.items()
-        if name in memory.MEASURED and result is not None and not claim.beside
-    }
-    origins = tuple(result["provenance"] for result in (*found.values(), beside) if result)
-    if modeled is None or (claim.beside and beside is None):
-        return Row(claim, NOT_RUN, None, peaks, command, origins)
-    ours = memory.value_of(claim, modeled["numbers"], beside and beside["numbers"])
-    return Row(claim, PASS if claim.holds(ours) else FAIL, ours, peaks, command, origins)
+        return Row(claim, NOT_YET)
+    experiment = EXPERIMENTS[claim.experiment]
+    if experiment.compare is None:
+        raise ValueError(f"{claim.name}: no claim can be of the experiment {experiment.name}")
+    return experiment.compare(claim, Results(out / experiment.name))
 
 
-def _cells(settings: Mapping[str, Any]) -> dict[str, Cell]:
-    return {cell.settings["cell"]: cell for cell in memory.cells_of(settings)}
+def _study(name: str, claims: Sequence[Claim], results: Results) -> Study:
+    file = smoke.study_files()[name]
+    cells = [smoke.cell_of(name, scale) for scale in reversed(Scale) if scale in file.scales]
+    beside = f"Table 2, {file.column}" if file.column else "Table 2, mean of its datasets"
+    for cell in cells:
+        if found := results.find(cell):
+            return Study(
+                cell,
+                file.about,
+                beside,
+                _by_resolution(found["numbers"]["rows"], _papers(claims, file.column)),
+                directory=f"{smoke.NAME}/{FOLDER}/{found['numbers']['directory']}",
+                origins=(found["provenance"],),
+            )
+    tried = (problem for problem in map(results.problem, cells) if problem)
+    return Study(cells[-1], file.about, beside, {}, why=next(tried, ""))
+
+
+def _by_resolution(
+    rows: Iterable[Mapping[str, Any]], papers: Mapping[str, float]
+) -> dict[int, list[Trained]]:
+    found: dict[int, list[Trained]] = {}
+    for row in rows:
+        params, metrics = row["params"], row["metrics"]
+        trained = Trained(
+            params["method"],
+            papers[params["method"]],
+            tuple(100 * value for value in metrics["test_accuracy"]),
+            {name: values[0] for name, values in metrics.items()},
+        )
+        found.setdefault(params["resolution"], []).append(trained)
+    return {size: sorted(found[size], key=lambda each: each.paper) for size in sorted(found)}
+
+
+def _papers(claims: Iterable[Claim], column: str) -> dict[str, float]:
+    """Returns Table 2's accuracy of each method: of a column, or the mean of all."""
+    by_label: dict[str, list[float]] = {}
+    for claim in claims:
+        is_accuracy = (claim.table, claim.quantity) == ("Table 2", "accuracy")
+        if is_accuracy and column in ("", claim.column):
+            by_label.setdefault(claim.row, []).append(claim.value)
+    labels = {method.label: name for name, method in METHODS.items()}
+    return {labels[row]: fmean(values) for row, values in by_label.items() if row in labels}

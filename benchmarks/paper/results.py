@@ -70,13 +70,36 @@ class Results:
             "provenance": origin,
         }
         write_atomically(self.path(cell), json.dumps(content, indent=2) + "\n")
+        self._problem_path(cell).unlink(missing_ok=True)
+
+    def problem(self, cell: Cell) -> str:
+        """Returns why the cell could not be run when that was last tried; empty where it could."""
+        content = self._content(self._problem_path(cell))
+        return str(content.get("problem", ""))
+
+    def write_problem(self, cell: Cell, problem: str) -> None:
+        """Keeps why the cell could not be run.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        content = {"cell": cell.name, "problem": problem}
+        write_atomically(self._problem_path(cell), json.dumps(content, indent=2) + "\n")
+
+    def _problem_path(self, cell: Cell) -> Path:
+        return self.directory / "problems" / f"{cell.name}.json"
 
     def _read(self, cell: Cell) -> Found | None:
+        content = self._content(self.path(cell))
+        return content if "numbers" in content else None
+
+    @staticmethod
+    def _content(path: Path) -> Found:
         try:
-            content = json.loads(self.path(cell).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # a file that is no JSON is as good as none: it is redone
-            return None
-        return content if isinstance(content, dict) and "numbers" in content else None
+            return {}
+        return content if isinstance(content, dict) else {}
 
 
 def depends_on(cell: Cell) -> dict[str, Any]:

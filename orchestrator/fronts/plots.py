@@ -21,7 +21,7 @@ from tinytl.storage import write_atomically
 
 # Okabe and Ito's colours, told apart by people with any kind of colour vision, and a symbol as
 # well; fixed for the known methods, so that the pictures of two sweeps compare at a glance
-_LOOKS = {
+LOOKS = {
     "last": ("#7f7f7f", "o", "circle"),
     "bn+last": ("#e69f00", "s", "square"),
     "tinytl-bias": ("#56b4e9", "^", "triangle-up"),
@@ -29,6 +29,7 @@ _LOOKS = {
     "tinytl-lite_residual+bias": ("#0072b2", "v", "triangle-down"),
     "full": ("#d55e00", "X", "x"),
     "full+checkpointing": ("#d55e00", "p", "pentagon"),
+    "sparse-update": ("#000000", "h", "hexagon"),
 }
 _OTHER = ("#cc79a7", "P", "cross")
 _INK = "#222222"
@@ -103,7 +104,7 @@ def plot_html(candidates: Sequence[Point], objectives: Objectives, title: str) -
         hoverinfo="skip",
     )
     for method, group in _by_method(candidates).items():
-        colour, _, symbol = _LOOKS.get(method, _OTHER)
+        colour, _, symbol = LOOKS.get(method, _OTHER)
         figure.add_scatter(
             x=[_at(point, x) for point in group],
             y=[_at(point, y) for point in group],
@@ -165,7 +166,7 @@ def plot_png(candidates: Sequence[Point], objectives: Objectives, title: str) ->
         label="Pareto front",
     )
     for method, group in _by_method(candidates).items():
-        colour, marker, _ = _LOOKS.get(method, _OTHER)
+        colour, marker, _ = LOOKS.get(method, _OTHER)
         for chosen, style in (
             (False, {"s": 30, "alpha": 0.5, "linewidths": 0}),
             (True, {"s": 72, "edgecolors": _INK, "linewidths": 1.1, "zorder": 3}),
@@ -257,7 +258,7 @@ def _steps(
 
 def _by_method(candidates: Sequence[Point]) -> dict[str, list[Point]]:
     """Groups the trials, the known methods first and in the order of their looks."""
-    groups: dict[str, list[Point]] = {method: [] for method in _LOOKS}
+    groups: dict[str, list[Point]] = {method: [] for method in LOOKS}
     for point in candidates:
         groups.setdefault(str(point.params.get("method", "trials")), []).append(point)
     return {method: group for method, group in groups.items() if group}

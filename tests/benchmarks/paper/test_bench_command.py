@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.paper import memory
-from benchmarks.paper.claims import load_claims
-from benchmarks.paper.commands import EXPERIMENTS
+from benchmarks.paper.commands import SCALES
+from benchmarks.paper.experiments import EXPERIMENTS, memory
+from benchmarks.paper.experiments.base import Place, Scale, StoppedError
 from benchmarks.paper.results import Cell, Results
 from orchestrator.cli import main
 from tinytl.errors import ConfigError
@@ -39,12 +40,12 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The cells that ran, of an experiment that takes no time."""
     names: list[str] = []
 
-    def count(cell: Cell) -> dict[str, int]:
+    def count(cell: Cell, place: Place) -> dict[str, int]:
         names.append(cell.name)
         return {"modeled_bytes": 1_500_000}
 
-    monkeypatch.setattr(memory, "run", count)
-    monkeypatch.setattr(memory, "cells", lambda claims, scale=None: list(CELLS))
+    quick = replace(memory.EXPERIMENT, run=count, cells=lambda claims, scale: list(CELLS))
+    monkeypatch.setitem(EXPERIMENTS, memory.NAME, quick)
     return names
 
 
@@ -75,26 +76,48 @@ def test_a_cell_that_is_named_is_run_though_it_is_done(
     assert ran == names
 
 
+def raising(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the cell one-plain raise the error."""
+    quick = EXPERIMENTS[memory.NAME]
+
+    def run(cell: Cell, place: Place) -> dict[str, object]:
+        if cell.name == "one-plain":
+            raise error
+        return dict(quick.run(cell, place))
+
+    monkeypatch.setitem(EXPERIMENTS, memory.NAME, replace(quick, run=run))
+
+
 def test_a_cell_that_fails_does_not_keep_the_others(
+    run: Run, ran: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    results = Results(tmp_path / memory.NAME)
+    with monkeypatch.context() as patch:
+        raising(ConfigError("memory_budget: must be at least 9 MB"), patch)
+        code, out, _ = run("run", memory.NAME)
+    assert code == 1
+    assert "one-plain: could not be run: memory_budget: must be at least 9 MB" in out
+    assert "1 of 4 cells could not be run" in out
+    assert ran == ["one-modeled", "two-modeled", "two-plain"]
+    assert results.problem(CELLS[1]) == "memory_budget: must be at least 9 MB"
+    code, out, _ = run("run", memory.NAME)
+    assert (code, results.problem(CELLS[1])) == (0, "")
+    assert "3 cells are done, 1 to run" in out
+
+
+def test_a_run_that_is_stopped_goes_on(
     run: Run, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = memory.run
-
-    def fail_once(cell: Cell) -> dict[str, int]:
-        if cell.name == "one-plain":
-            raise ConfigError("memory_budget: must be at least 9 MB")
-        return dict(count(cell))
-
-    monkeypatch.setattr(memory, "run", fail_once)
-    code, out, _ = run("run", memory.NAME)
-    assert code == 1
-    assert "one-plain: failed: memory_budget: must be at least 9 MB" in out
-    assert ran == ["one-modeled", "two-modeled", "two-plain"]
-    assert "3 cells are done, 1 to run" in run("run", memory.NAME)[1]
+    with monkeypatch.context() as patch:
+        raising(StoppedError(), patch)
+        code, out, _ = run("run", memory.NAME)
+    assert (code, ran) == (130, ["one-modeled"])
+    assert "the same command goes on" in out
+    assert "1 cells are done, 3 to run" in run("run", memory.NAME)[1]
 
 
-def test_every_experiment_of_a_claim_can_be_run() -> None:
-    assert {claim.experiment for claim in load_claims()} - {""} == {memory.NAME} == {*EXPERIMENTS}
+def test_the_scales_are_those_of_the_experiments() -> None:
+    assert list(SCALES) == [scale.value for scale in Scale]
 
 
 MISTAKES = [
@@ -103,7 +126,7 @@ MISTAKES = [
     (["run", "none", "--scale", "big"], ["unknown experiment 'none'", "unknown scale 'big'"]),
     (
         ["run", memory.NAME, "--only", "on"],
-        ["--only: must be a cell or a network", "one", "got 'on'"],
+        ["--only: must be a cell or a group", "one", "got 'on'"],
     ),
 ]
 
@@ -123,7 +146,9 @@ def test_ls_says_how_far_it_is_and_what_is_not_yet(run: Run, ran: list[str]) -> 
     run("run", memory.NAME, "--only", "one")
     code, out, _ = run("ls")
     (line,) = (line for line in out.splitlines() if memory.NAME in line)
-    assert [word for word in line.split() if word.isdecimal()] == ["75", "2", "0", "2"]
+    assert [word for word in line.split("smoke")[1].split() if word.isdecimal()] == [
+        "75", "2", "0", "2",
+    ]  # fmt: skip
     assert code == 0
     assert "not yet, 9 claims: no maintained library has this network" in out
 
@@ -131,7 +156,7 @@ def test_ls_says_how_far_it_is_and_what_is_not_yet(run: Run, ran: list[str]) -> 
 def test_report_writes_both_files(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("report")
     assert code == 0
-    assert "203 claims: 75 not run, 128 not yet" in out
+    assert "203 claims: 188 not run, 15 not yet" in out
     for name in ("report.html", "report.md"):
         assert "nothing has been run yet" in (tmp_path / name).read_text()
 

@@ -7,21 +7,21 @@ shapes alone: weights and images are random.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
-from enum import StrEnum
+from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
 
 import torch
 
 from benchmarks.paper.claims import Claim, Settings
-from benchmarks.paper.results import Cell
+from benchmarks.paper.experiments.base import FAIL, NOT_RUN, PASS, Experiment, Place, Row, Scale
+from benchmarks.paper.results import Cell, Results
 from tinytl.backbones import Network
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
 from tinytl.engine.measure import measure
 from tinytl.memory.modeled import FLOAT_BYTES, FROZEN_WEIGHT_BYTES, modeled_bytes
-from tinytl.methods import METHODS
+from tinytl.methods import PAPER_METHODS
 
 NAME = "paper-memory"
 CLASSES = 102
@@ -35,14 +35,6 @@ PLANNED: dict[tuple[str, int, int], Settings] = {
     ("tinytl-bias", 224, 8): {"memory_budget": "15MB", **_STORED},
 }
 _SMOKE_PIXELS = 8 * 128**2  # of a batch
-
-
-class Scale(StrEnum):
-    """How much is run."""
-
-    smoke = "smoke"
-    cpu = "cpu"
-    full = "full"
 
 
 def cells(claims: Iterable[Claim], scale: Scale = Scale.cpu) -> list[Cell]:
@@ -88,8 +80,8 @@ def group_of(network: Mapping[str, Any]) -> str:
     )
 
 
-def run(cell: Cell) -> dict[str, Any]:
-    """Returns the numbers of a cell.
+def run(cell: Cell, place: Place | None = None) -> dict[str, Any]:
+    """Returns the numbers of a cell, which are the same in any place.
 
     Raises:
         ConfigError: If there is no plan within its budget.
@@ -131,6 +123,35 @@ def value_of(claim: Claim, modeled: Mapping[str, Any], beside: Mapping[str, Any]
     return float(beside[name] / modeled[name])
 
 
+def compare(claim: Claim, results: Results) -> Row:
+    """Returns a figure of memory beside the paper's count of its network, or of two for a ratio."""
+    found = {name: results.find(cell) for name, cell in _by_execution(claim.settings).items()}
+    modeled = found[MODELED]
+    beside = results.find(_by_execution(claim.beside)[MODELED]) if claim.beside else None
+    groups = dict.fromkeys(map(group_of, filter(None, (claim.settings, claim.beside))))
+    command = "; ".join(f"tinytl bench run {NAME} --only {group}" for group in groups)
+    measured = {
+        name: result["numbers"]
+        for name, result in found.items()
+        if name in MEASURED and result is not None and not claim.beside
+    }
+    origins = tuple(result["provenance"] for result in (*found.values(), beside) if result)
+    row = Row(claim, NOT_RUN, measured=measured, command=command, origins=origins)
+    if modeled is None or (claim.beside and beside is None):
+        return row
+    ours = value_of(claim, modeled["numbers"], beside and beside["numbers"])
+    return replace(row, state=PASS if claim.holds(ours) else FAIL, ours=ours)
+
+
+def in_words(numbers: Mapping[str, Any]) -> str:
+    """Returns a cell's bytes in MB."""
+    return f"{numbers.get('peak_bytes', numbers.get('modeled_bytes', 0)) / 1e6:.1f} MB"
+
+
+def _by_execution(network: Mapping[str, Any]) -> dict[str, Cell]:
+    return {cell.settings["cell"]: cell for cell in cells_of(network)}
+
+
 def _modeled(network: Network, config: FinetuneConfig) -> dict[str, int]:
     parameters = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -148,7 +169,7 @@ def _all_of_proxyless(networks: Iterable[Mapping[str, Any]]) -> Iterator[Setting
     known = [network for network in networks if network["backbone"] == "proxyless_mobile"]
     resolutions = sorted({network["resolution"] for network in known})
     batches = sorted({network["batch_size"] for network in known})
-    for method, resolution, batch_size in product(METHODS, resolutions, batches):
+    for method, resolution, batch_size in product(PAPER_METHODS, resolutions, batches):
         shape = {"method": method, "resolution": resolution, "batch_size": batch_size}
         yield {**known[0], **shape}
 
@@ -157,3 +178,8 @@ def _is_run(cell: Cell, scale: Scale) -> bool:
     settings = cell.settings
     pixels = settings["batch_size"] * settings["resolution"] ** 2
     return scale is not Scale.smoke or settings["cell"] == MODELED or pixels <= _SMOKE_PIXELS
+
+
+EXPERIMENT = Experiment(
+    NAME, "memory of Tables 2, 3 and 4 and Figures 1, 3 and 5", cells, run, in_words, compare
+)

@@ -1,6 +1,6 @@
 """What frozen weights stored in 8 to 2 bits save, and what they cost in accuracy, beside float32.
 
-    python -m benchmarks.systems.frozen_weights --weights DIR --data PATH [--json FILE]
+    python -m benchmarks.systems.frozen_weights --weights DIR --data PATH [--json FILE] [--png FILE]
 
 The same short fine-tuning of `proxyless_w0.25` on CIFAR-10, once for each way to store its frozen
 weights. `weights` is what parameters, codes and codebooks or scales take in the process, `peak` all
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.systems.pictures import OURS, PLAIN, Point, scatter
 from benchmarks.systems.report import finish, show
 from tinytl.config import FinetuneConfig
 from tinytl.finetune import finetune
@@ -77,7 +78,7 @@ def print_results(results: dict[str, Any]) -> None:
         stored = row["frozen_weights"]
         rows.append(
             [
-                f"{stored['storage']}, {stored['bits']} bits" if stored else "float32",
+                _name(stored),
                 f"{row['weights_bytes'] / 1e6:.2f}",
                 f"{row['weights_ratio']:.2f} x",
                 f"{row['peak_bytes'] / 1e6:.2f}",
@@ -90,8 +91,26 @@ def print_results(results: dict[str, Any]) -> None:
     show(f"{results['settings']['backbone']}, {results['settings']['method']}", columns, rows)
 
 
+def draw(results: dict[str, Any]) -> bytes:
+    """Returns the picture of what weights take and what they cost in accuracy."""
+    points = [
+        Point(
+            _name(row["frozen_weights"]),
+            row["weights_bytes"] / 1e6,
+            100 * row["test_accuracy"],
+            OURS if row["frozen_weights"] else PLAIN,
+        )
+        for row in results["rows"]
+    ]
+    return scatter({"frozen weights": points}, "weights (MB)", "test accuracy (%)")
+
+
+def _name(stored: dict[str, Any] | None) -> str:
+    return f"{stored['storage']}, {stored['bits']} bits" if stored else "float32"
+
+
 def main() -> int:
-    """Measures, prints a table, and writes JSON where it was asked for."""
+    """Measures, prints a table, and writes JSON and a picture where they were asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.systems.frozen_weights", description=__doc__.split("\n")[0]
     )
@@ -100,12 +119,13 @@ def main() -> int:
     parser.add_argument("--bits", type=int, nargs="+", default=BITS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--png", type=Path, help="file for the picture")
     given = parser.parse_args()
 
     def measured() -> dict[str, Any]:
         return compare({**SETTINGS, "seed": given.seed}, given.bits, given.data, given.weights)
 
-    return finish(measured, print_results, given.json)
+    return finish(measured, print_results, given.json, png=given.png, draw=draw)
 
 
 if __name__ == "__main__":

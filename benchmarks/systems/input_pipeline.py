@@ -1,6 +1,6 @@
 """Images per second of the input pipeline, beside those of torchvision's ordinary one.
 
-    python -m benchmarks.systems.input_pipeline [--images N] [--resolution 224] [--json FILE]
+    python -m benchmarks.systems.input_pipeline [--images N] [--json FILE] [--png FILE] ...
 
 The peer is `ImageFolder`, transforms of PIL images and a `DataLoader` with worker processes; ours
 has as many threads as the peer has workers. Both make training batches of the same files in turn,
@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from benchmarks.systems.pictures import OURS, PEER, Bar, bars
 from benchmarks.systems.report import finish, show
 from tinytl.backbones.weights import IMAGENET
 from tinytl.data import (
@@ -44,6 +45,7 @@ from tinytl.nn.normalization import InputNormalization
 
 TARGET = 5.0
 """How many times faster ours must be with crop and flip, on two processors at 224 px."""
+_RUNS = {"crop_flip": False, "crop_flip_jitter": True}  # whether colours are varied too
 _JITTER = (0.4, 0.4, 0.4, 0.1)
 _CROP_SCALE = 0.22
 _SIZES = ((500, 375), (667, 500), (375, 500), (500, 667))
@@ -184,7 +186,7 @@ def _compare(folder: Path, settings: Settings) -> dict[str, Any]:
                 "images": len(splits.train) + len(splits.test),
             },
         }
-        for name, jitter in (("crop_flip", False), ("crop_flip_jitter", True)):
+        for name, jitter in _RUNS.items():
             peer = peer_batches(folder / "train", settings, jitter=jitter)
             ours = OurBatches(splits.train, settings, jitter=jitter)
             results[name] = _side_by_side(peer, ours, settings.rounds)
@@ -217,7 +219,7 @@ def print_results(results: dict[str, Any]) -> None:
     """Prints what `compare` returned."""
     settings, cache = results["settings"], results["cache"]
     rows = []
-    for name in ("crop_flip", "crop_flip_jitter"):
+    for name in _RUNS:
         rate = results[name]["images_per_second"]
         rows.append(
             (
@@ -243,8 +245,18 @@ def print_results(results: dict[str, Any]) -> None:
     )
 
 
+def draw(results: dict[str, Any]) -> bytes:
+    """Returns the picture of what `compare` returned."""
+    panels = {}
+    for name in _RUNS:
+        rate = results[name]["images_per_second"]
+        names = Bar("ImageFolder + PIL", rate["peer"], PEER), Bar("ours", rate["ours"], OURS)
+        panels[f"{name.replace('_', ' + ')}, images/s"] = names
+    return bars(panels)
+
+
 def main() -> int:
-    """Measures, prints a table, and writes JSON where it was asked for."""
+    """Measures, prints a table, and writes JSON and a picture where they were asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.systems.input_pipeline", description=__doc__.split("\n")[0]
     )
@@ -255,6 +267,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data", type=Path, help="folder with train/ and test/ class folders")
     parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--png", type=Path, help="file for the picture")
     given = parser.parse_args()
     settings = Settings(
         given.images, given.resolution, given.workers, given.batch_size, given.rounds
@@ -266,7 +279,7 @@ def main() -> int:
                 write_photos(Path(photos), given.images)
             return compare(given.data or Path(photos), settings)
 
-    return finish(measured, print_results, given.json)
+    return finish(measured, print_results, given.json, png=given.png, draw=draw)
 
 
 if __name__ == "__main__":

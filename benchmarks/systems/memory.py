@@ -1,6 +1,6 @@
 """What training steps take: measured memory, and time beside stock PyTorch's step of the same net.
 
-    python -m benchmarks.systems.memory [--repeats N] [--only NAME ...] [--json FILE]
+    python -m benchmarks.systems.memory [--repeats N] [--only NAME ...] [--json FILE] [--png FILE]
 
 Random weights and images, batch 8, 102 classes: memory depends on shapes alone. Steps of both are
 taken in turn, and the ratio is that of their medians. `goal` is what a row is held against, and
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.systems.pictures import OURS, Point, scatter
 from benchmarks.systems.report import finish, show
 from tinytl.config import FinetuneConfig
 from tinytl.engine.build import build_network
@@ -37,7 +38,7 @@ BASE: dict[str, Any] = {
     "batch_size": 8,
     "execution": "plain",
 }
-_STORED = {"frozen_weights": {"storage": "scale", "bits": 8}}
+STORED = {"frozen_weights": {"storage": "scale", "bits": 8}}
 _MOBILENET: dict[str, Any] = {
     "backbone": "mobilenet_v2",
     "norm": "bn_frozen",
@@ -45,7 +46,8 @@ _MOBILENET: dict[str, Any] = {
 }
 
 
-def _planned(budget: str, **others: Any) -> dict[str, Any]:
+def planned(budget: str, **others: Any) -> dict[str, Any]:
+    """Returns settings of an execution within a budget."""
     return {"execution": "planned", "memory_budget": budget, **others}
 
 
@@ -69,18 +71,16 @@ class Case:
 CASES = {
     "L+B, plain": Case(),
     "L+B, saving": Case(execution={"execution": "saving"}),
-    "L+B, 66 MB": Case(execution=_planned("66MB"), goal_bytes=66e6, goal_ratio=1.4),
-    "L+B, 36 MB": Case(execution=_planned("36MB", **_STORED), goal_bytes=36e6, goal_ratio=2.2),
-    "L+B, 34.5 MB": Case(execution=_planned("34.5MB", **_STORED), goal_bytes=34.5e6),
-    "L+B, 8-bit Adam": Case(
-        {"optimizer": "adam8bit"}, _planned("24MB", **_STORED), goal_bytes=24e6
-    ),
-    "L+B, SGD": Case({"optimizer": "sgd"}, _planned("19MB", **_STORED), goal_bytes=19e6),
-    "TinyTL-B": Case({"method": "tinytl-bias"}, _planned("12.5MB", **_STORED), goal_bytes=12.5e6),
-    "L+B, 320 px": Case({"resolution": 320}, _planned("42MB", **_STORED), goal_bytes=42e6),
-    "MobileNetV2 bias": Case(_MOBILENET, _planned("34MB"), goal_bytes=34e6, goal_ratio=1.1),
+    "L+B, 66 MB": Case(execution=planned("66MB"), goal_bytes=66e6, goal_ratio=1.4),
+    "L+B, 36 MB": Case(execution=planned("36MB", **STORED), goal_bytes=36e6, goal_ratio=2.2),
+    "L+B, 34.5 MB": Case(execution=planned("34.5MB", **STORED), goal_bytes=34.5e6),
+    "L+B, 8-bit Adam": Case({"optimizer": "adam8bit"}, planned("24MB", **STORED), goal_bytes=24e6),
+    "L+B, SGD": Case({"optimizer": "sgd"}, planned("19MB", **STORED), goal_bytes=19e6),
+    "TinyTL-B": Case({"method": "tinytl-bias"}, planned("12.5MB", **STORED), goal_bytes=12.5e6),
+    "L+B, 320 px": Case({"resolution": 320}, planned("42MB", **STORED), goal_bytes=42e6),
+    "MobileNetV2 bias": Case(_MOBILENET, planned("34MB"), goal_bytes=34e6, goal_ratio=1.1),
     "MobileNetV2 bias, 8 bits": Case(
-        _MOBILENET, _planned("34MB", **_STORED), goal_bytes=34e6, goal_ratio=1.1
+        _MOBILENET, planned("34MB", **STORED), goal_bytes=34e6, goal_ratio=1.1
     ),
 }
 
@@ -93,12 +93,12 @@ def run(case: Case, repeats: int) -> dict[str, Any]:
     network = build_network(ours, CLASSES).network
     if ours.execution == "planned":
         try:
-            planned = plan(network, ours)
+            found = plan(network, ours)
         except TinyTLError as error:
             return {**row, "no_plan": str(error)}
-        row |= {"predicted_bytes": planned.peak_bytes, "plan": str(planned.choice.plan)}
+        row |= {"predicted_bytes": found.peak_bytes, "plan": str(found.choice.plan)}
     row["peak_bytes"] = measure(network, ours).peak_bytes
-    times = _milliseconds([_step(plain), _step(ours)], repeats)
+    times = milliseconds([_step(plain), _step(ours)], repeats)
     row |= {"plain_ms": times[0], "ms": times[1], "ratio": times[1] / times[0]}
     return row
 
@@ -112,7 +112,7 @@ def _step(config: FinetuneConfig) -> Callable[[], object]:
     return lambda: step(images, labels)
 
 
-def _milliseconds(steps: list[Callable[[], object]], repeats: int) -> list[float]:
+def milliseconds(steps: list[Callable[[], object]], repeats: int) -> list[float]:
     """Returns the median time of each, one taken after the other again and again."""
     taken: list[list[float]] = [[] for _ in steps]
     for repeat in range(repeats + 1):
@@ -150,14 +150,26 @@ def _number(value: float | None, unit: float, digits: int = 1) -> str:
     return "" if value is None else f"{value / unit:.{digits}f}"
 
 
+def draw(results: dict[str, Any]) -> bytes:
+    """Returns the picture of memory and time."""
+    points = [
+        Point(name, row["peak_bytes"] / 1e6, row["ratio"], OURS)
+        for name, row in results["rows"].items()
+        if "no_plan" not in row
+    ]
+    axes = "peak of a training step (MB)", "time, × plain PyTorch"
+    return scatter({"training steps, batch 8": points}, *axes)
+
+
 def main() -> int:
-    """Measures, prints a table, and writes JSON where it was asked for."""
+    """Measures, prints a table, and writes JSON and a picture where they were asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.systems.memory", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--repeats", type=int, default=5, help="steps of each that are timed [5]")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
     parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--png", type=Path, help="file for the picture")
     given = parser.parse_args()
 
     def measured() -> dict[str, Any]:
@@ -167,7 +179,7 @@ def main() -> int:
             rows[name] = run(CASES[name], given.repeats)
         return {"settings": BASE, "rows": rows}
 
-    return finish(measured, print_results, given.json)
+    return finish(measured, print_results, given.json, png=given.png, draw=draw)
 
 
 if __name__ == "__main__":

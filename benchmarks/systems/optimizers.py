@@ -1,6 +1,6 @@
 """What 8-bit moments of Adam save, and what they cost in accuracy, beside float32 ones.
 
-    python -m benchmarks.systems.optimizers [--seeds N] [--json FILE]
+    python -m benchmarks.systems.optimizers [--seeds N] [--json FILE] [--png FILE]
 
 The same short fine-tunings of the built-in task, which need no download: with each optimizer once
 for each seed, so that pairs differ in nothing else. `state` is what the optimizer keeps, `peak` all
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.systems.pictures import OURS, PLAIN, Bar, bars
 from benchmarks.systems.report import finish, show
 from tinytl.builtin import WEIGHTS_NAME, build_weights
 from tinytl.config import FinetuneConfig
@@ -88,20 +89,32 @@ def print_results(results: dict[str, Any]) -> None:
     show(f"{results['settings']['backbone']}, mean of {seeds} seeds", columns, rows)
 
 
+def draw(results: dict[str, Any]) -> bytes:
+    """Returns the picture of memory and accuracy."""
+    panels: dict[str, list[Bar]] = {"state (MB)": [], "peak (MB)": [], "accuracy (%)": []}
+    for row, kind in zip(results["rows"], (PLAIN, OURS), strict=True):
+        accuracy = 100 * statistics.fmean(row["test_accuracy"])
+        numbers = row["state_bytes"] / 1e6, row["peak_bytes"] / 1e6, accuracy
+        for group, number in zip(panels.values(), numbers, strict=True):
+            group.append(Bar(row["optimizer"], number, kind))
+    return bars(panels)
+
+
 def main() -> int:
-    """Measures, prints a table, and writes JSON where it was asked for."""
+    """Measures, prints a table, and writes JSON and a picture where they were asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.systems.optimizers", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--seeds", type=int, default=3, help="fine-tunings with each [3]")
     parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--png", type=Path, help="file for the picture")
     given = parser.parse_args()
 
     def measured() -> dict[str, Any]:
         build_weights()
         return compare(SETTINGS, range(given.seeds))
 
-    return finish(measured, print_results, given.json)
+    return finish(measured, print_results, given.json, png=given.png, draw=draw)
 
 
 if __name__ == "__main__":

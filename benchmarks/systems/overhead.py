@@ -1,7 +1,7 @@
 """What running trials costs besides the trials, and what many trials cost the driver.
 
-    python -m benchmarks.systems.overhead [--trials N] [--seconds S] [--workers N] [--json FILE]
-    python -m benchmarks.systems.overhead --many [--trials N] [--json FILE]
+    python -m benchmarks.systems.overhead [--trials N] [--seconds S] [--json FILE] [--png FILE] ...
+    python -m benchmarks.systems.overhead --many [--trials N] [--json FILE] [--png FILE]
 
 The first runs trials that sleep, on Ray by the orchestrator (each event on the disk before the
 sweep goes on), by plain Ray Tune with default settings and by Optuna's threads, one after the
@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.systems.pictures import OURS, PEER, Bar, bars
 from benchmarks.systems.report import finish, show
 from orchestrator.backends import local
 from orchestrator.inputs.site import Site
@@ -215,6 +216,28 @@ def print_overhead(results: dict[str, Any]) -> None:
     print(f"orchestrator at most {results['most_times_ideal']:.2f} times the ideal: {holds}")
 
 
+def draw_overhead(results: dict[str, Any]) -> bytes:
+    """Returns the picture of each contender's time, with the bound for ours."""
+    found = [
+        Bar(run["who"], run["times_ideal"], OURS if run["is_ours"] else PEER)
+        for run in results["runs"]
+    ]
+    return bars({"time, × the ideal": found}, results["most_times_ideal"])
+
+
+def draw_many(results: dict[str, Any]) -> bytes:
+    """Returns the picture of the driver's time, of the first trials and the last ones."""
+    return bars(
+        {
+            f"{found['sampler']}, ms a trial": [
+                Bar(f"{which} {CHUNK}", found["milliseconds_a_trial"][index], OURS)
+                for which, index in (("first", 0), ("last", -1))
+            ]
+            for found in results["samplers"]
+        }
+    )
+
+
 def print_many(results: dict[str, Any]) -> None:
     """Prints a row for each sampler."""
     rows = [
@@ -233,7 +256,7 @@ def print_many(results: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Measures, prints a table and writes JSON where it was asked for."""
+    """Measures, prints a table, and writes JSON and a picture where they were asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.systems.overhead", description=__doc__.split("\n")[0]
     )
@@ -242,13 +265,22 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.5, help="that each sleeps [0.5]")
     parser.add_argument("--workers", type=int, default=2, help="[2]")
     parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--png", type=Path, help="file for the picture")
     given = parser.parse_args()
     if given.many:
-        return finish(lambda: measure_many(given.trials or 10_000), print_many, given.json)
+        return finish(
+            lambda: measure_many(given.trials or 10_000),
+            print_many,
+            given.json,
+            png=given.png,
+            draw=draw_many,
+        )
     return finish(
         lambda: measure_overhead(given.trials or 200, given.seconds, given.workers),
         print_overhead,
         given.json,
+        png=given.png,
+        draw=draw_overhead,
     )
 
 

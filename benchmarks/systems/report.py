@@ -49,16 +49,31 @@ def finish(
     measure: Callable[[], Mapping[str, Any]],
     print_results: Callable[[Any], None],
     path: Path | None,
+    *,
+    png: Path | None = None,
+    draw: Callable[[Any], bytes] | None = None,
 ) -> int:
-    """Measures, prints, writes JSON where it was asked for, and returns the exit status.
+    """Measures, prints, writes JSON and a picture where they were asked for.
 
     A user's mistake is one line and status 2.
+
+    Args:
+        measure: Returns the results.
+        print_results: Prints them as a table.
+        path: For the JSON.
+        png: For the picture.
+        draw: Makes the picture of the results.
+
+    Returns:
+        The exit status.
     """
     try:
         results = measure()
         print_results(results)
         if path is not None:
             write(path, results)
+        if png is not None and draw is not None:
+            write_atomically(png, draw(results))
     except TinyTLError as error:
         print(error, file=sys.stderr)
         return 2

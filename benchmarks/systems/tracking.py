@@ -1,6 +1,6 @@
 """What tracking in MLflow costs the driver of a sweep, and how fast runs are uploaded.
 
-    python -m benchmarks.systems.tracking [--trials N] [--pause S] [--json FILE]
+    python -m benchmarks.systems.tracking [--trials N] [--pause S] [--json FILE] [--png FILE]
 
 A sweep whose trials only report runs in this process, each event on the disk before it goes on,
 while the tracker's thread uploads to an sqlite store. Measured is the time of the driver's thread
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.systems.overhead import peak_bytes, site
+from benchmarks.systems.pictures import OURS, PEER, Bar, bars
 from benchmarks.systems.report import finish, show
 from orchestrator.backends import local
 from orchestrator.inputs.provenance import environment_of
@@ -188,6 +189,24 @@ def print_results(results: Mapping[str, Any]) -> None:
     print(f"99 of 100 callbacks take at most {results['most_milliseconds']:g} ms: {holds}")
 
 
+def draw(results: Mapping[str, Any]) -> bytes:
+    """Returns the picture of a report's cost to the caller, and of the speed of uploads."""
+    kinds = [OURS if row["is_ours"] else PEER for row in results["reports"]]
+    panels = {
+        "99 of 100 reports, ms of the caller": ("reports", "milliseconds_99"),
+        "uploads, runs a second": ("uploads", "runs_a_second"),
+    }
+    return bars(
+        {
+            title: [
+                Bar(row["who"], row[number], kind)
+                for row, kind in zip(results[rows], kinds, strict=True)
+            ]
+            for title, (rows, number) in panels.items()
+        }
+    )
+
+
 _NUMBERS = ("milliseconds", "milliseconds_50", "milliseconds_99", "milliseconds_100")
 
 
@@ -220,15 +239,22 @@ def _close(tracker: Tracker) -> None:
 
 
 def main() -> int:
-    """Measures, prints a table and writes JSON where it was asked for."""
+    """Measures, prints a table, and writes JSON and a picture where they were asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.systems.tracking", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--trials", type=int, default=100, help="[100]")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds of an epoch [0.02]")
     parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--png", type=Path, help="file for the picture")
     given = parser.parse_args()
-    return finish(lambda: measure(given.trials, given.pause), print_results, given.json)
+    return finish(
+        lambda: measure(given.trials, given.pause),
+        print_results,
+        given.json,
+        png=given.png,
+        draw=draw,
+    )
 
 
 if __name__ == "__main__":

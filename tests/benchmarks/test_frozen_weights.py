@@ -42,13 +42,15 @@ def test_it_prints_a_table_and_writes_where_the_numbers_come_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(frozen_weights, "SETTINGS", SMALL)
-    monkeypatch.setattr(sys, "argv", ["", "--bits", "4", "--json", str(tmp_path / "out.json")])
+    files = ["--json", str(tmp_path / "out.json"), "--png", str(tmp_path / "out.png")]
+    monkeypatch.setattr(sys, "argv", ["", "--bits", "4", *files])
     assert main() == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("float32", "kmeans", "scale"))
     written = json.loads((tmp_path / "out.json").read_text())
     assert len(written["rows"]) == 3
     assert written["provenance"]["packages"]["torch"]
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_mistake_is_a_sentence(

@@ -11,6 +11,7 @@ from benchmarks.systems.input_pipeline import (
     OurBatches,
     Settings,
     compare,
+    draw,
     peer_batches,
     print_results,
     write_photos,
@@ -69,3 +70,4 @@ def test_results_have_all_rounds_and_say_where_they_were_found(
         assert {len(found) for found in content[name]["rounds"].values()} == {1}
     assert content["cache"]["images"] == 14
     assert str(tmp_path) not in json.dumps(content)
+    assert draw(results).startswith(b"\x89PNG")

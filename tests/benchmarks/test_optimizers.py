@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.systems.optimizers import SETTINGS, compare, print_results
+from benchmarks.systems.optimizers import SETTINGS, compare, draw, print_results
 from tinytl.config import FinetuneConfig
 
 SMALL: dict[str, Any] = SETTINGS | {
@@ -32,6 +32,7 @@ def test_8_bit_moments_are_compared_with_adam_seed_by_seed(
     assert all(abs(each) < 0.01 for each in ours["test_loss_differences"])
     print_results(results)
     assert "adam8bit" in capsys.readouterr().out
+    assert draw(results).startswith(b"\x89PNG")
 
 
 def test_the_settings_are_a_configuration() -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks.systems import overhead
 from benchmarks.systems.overhead import (
+    draw_many,
+    draw_overhead,
     measure_driver,
     measure_overhead,
     print_many,
@@ -27,6 +29,7 @@ def test_the_bound_is_for_ours(
     ]  # fmt: skip
     print_overhead(found)
     assert ("DOES NOT HOLD" in capsys.readouterr().out) != holds
+    assert draw_overhead(found).startswith(b"\x89PNG")
 
 
 def test_the_driver_is_measured_by_the_thousand(
@@ -36,8 +39,10 @@ def test_the_driver_is_measured_by_the_thousand(
     found = measure_driver("random", 60)
     assert len(found["milliseconds_a_trial"]) == 3
     assert found["last_to_first"] > 0
-    print_many({"trials": 60, "samplers": [found]})
+    results = {"trials": 60, "samplers": [found]}
+    print_many(results)
     assert "random" in capsys.readouterr().out
+    assert draw_many(results).startswith(b"\x89PNG")
 
 
 @pytest.mark.integration

@@ -17,6 +17,7 @@ def test_driver_and_uploads_are_measured_and_shown(monkeypatch, capsys) -> None:
     assert results["holds"] == (ours["milliseconds_99"] <= 1)
     tracking.print_results(results)
     assert "at most 1 ms" in capsys.readouterr().out
+    assert tracking.draw(results).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 0), (100, 98), (200, 197), (1000, 989)])

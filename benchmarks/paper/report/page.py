@@ -83,6 +83,7 @@ p { max-width: 60rem; }
 p, li { overflow-wrap: anywhere; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
 .plots > div { min-width: 0; }
+.plot { max-width: 60rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0 1rem; }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #e6e6e6; }

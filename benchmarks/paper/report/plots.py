@@ -21,6 +21,7 @@ _PARTS = {
     "gradients": "#f0e442", "activations": "#d55e00", "transient": "#cc79a7",
 }  # fmt: skip
 _INK = "#222222"
+_TICKS = [digit * 10.0**power for power in range(-1, 4) for digit in (1, 1.5, 2, 3, 5, 7)]
 Curve = tuple[list[int], list[float]]
 
 
@@ -32,28 +33,31 @@ class Plots:
 
     def of_memory(self, rows: Sequence[Row]) -> str:
         """Returns a plot for each method of Figures 3 and 5, and one of what Table 2 is made of."""
-        found = [row for row in rows if row.claim.table in _FIGURES and row.ours is not None]
-        figures = [self._html(figure) for figure in _memory_figures(found)]
-        if parts := parts_of(rows):
-            figures.insert(0, self._html(_parts_figure(parts)))
-        return _grid(figures)
+        parts = parts_of(rows)
+        wide = f'<div class="plot">{self._html(_parts_figure(parts), 36)}</div>' if parts else ""
+        drawn = [row for row in rows if row.claim.table in _FIGURES and row.ours is not None]
+        return wide + self._grid(list(_memory_figures(drawn)))
 
     def of_study(self, study: Study) -> str:
         """Returns the front of a study, and its accuracies by resolution where it has several."""
         if not study.trained:
             return ""
-        figures = [self._html(_front_figure(study))]
+        figures = [_front_figure(study)]
         if len(study.trained) > 1:
-            figures.append(self._html(_resolution_figure(study)))
-        return _grid(figures)
+            figures.append(_resolution_figure(study))
+        return self._grid(figures)
 
-    def _html(self, figure: "go.Figure") -> str:
+    def _grid(self, figures: Sequence["go.Figure"]) -> str:
+        divisions = "".join(f"<div>{self._html(figure)}</div>" for figure in figures)
+        return f'<div class="plots">{divisions}</div>' if figures else ""
+
+    def _html(self, figure: "go.Figure", height_rem: int = 22) -> str:
         self._drawn += 1
         return str(
             figure.to_html(
                 full_html=False,
                 include_plotlyjs=self._drawn == 1,
-                default_height="22rem",
+                default_height=f"{height_rem}rem",
                 config={"responsive": True, "displaylogo": False},
             )
         )
@@ -92,11 +96,6 @@ def front_of(trained: Sequence[Trained]) -> list[Trained]:
     return best
 
 
-def _grid(figures: Sequence[str]) -> str:
-    divisions = "".join(f"<div>{figure}</div>" for figure in figures)
-    return f'<div class="plots">{divisions}</div>' if figures else ""
-
-
 def _memory_figures(rows: Sequence[Row]) -> Iterator["go.Figure"]:
     for (table, name), group in groupby(rows, key=lambda row: (row.claim.table, row.claim.row)):
         figure = _figure(f"{table}: {name}", "resolution (px)", "memory (MB)")
@@ -133,8 +132,8 @@ def _parts_figure(parts: Mapping[str, Mapping[str, float]]) -> "go.Figure":
             marker={"color": colour},
             hovertemplate="%{y}: %{x:.1f} MB",
         )
-    figure.update_layout(barmode="stack", height=80 + 26 * len(names))
-    figure.update_yaxes(automargin=True)
+    figure.update_layout(barmode="stack", legend={"y": -0.1, "traceorder": "normal"})
+    figure.update_yaxes(automargin=True, tickfont={"size": 10}, dtick=1)
     return figure
 
 
@@ -165,7 +164,7 @@ def _front_figure(study: Study) -> "go.Figure":
             customdata=[sizes[id(each)] for each in some],
             hovertemplate="%{y:.1f} % in %{x:.2f} MB at %{customdata} px",
         )
-    figure.update_xaxes(type="log", dtick="D2")
+    figure.update_xaxes(type="log", tickvals=_TICKS, ticktext=[f"{tick:g}" for tick in _TICKS])
     return figure
 
 
@@ -205,7 +204,8 @@ def _figure(title: str, x: str, y: str, **layout: Any) -> "go.Figure":
         title={"text": html.escape(title), "font": {"size": 15}},
         font={"family": "system-ui, sans-serif", "color": _INK},
         legend={"orientation": "h", "x": 0, "y": -0.25},
-        margin={"l": 56, "r": 16, "t": 48, "b": 16},
+        margin={"l": 56, "r": 36, "t": 48, "b": 16},
+        modebar={"orientation": "v"},  # beside the title, not over it
         **layout,
     )
     figure.update_xaxes(title=x)

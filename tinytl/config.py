@@ -23,6 +23,7 @@ STAGED = {"lite_residual": "width", "frozen_weights": "bits"}
 Norm = Literal["gn_ws", "bn_frozen"]
 Execution = Literal["plain", "saving", "planned"]
 TrainLast = Literal[1, 2]
+Ratio = Literal[1, 0.5, 0.25, 0.125]  # type: ignore[valid-type]  # pydantic takes floats too
 Optimizer = Literal["adam", "adam8bit", "adamw", "sgd", "sgd_momentum"]
 
 
@@ -60,6 +61,21 @@ class FrozenWeightsConfig(_Section):
     bits: _BitsOfStages = 8
 
 
+class SparseUpdateConfig(_Section):
+    """What the method `sparse-update` trains besides the classifier.
+
+    The published scheme of 100 KB for MCUNet-5FPS trains weights in six blocks, with shares from
+    1/8 to 1; the defaults are six blocks and a share between these.
+
+    Attributes:
+        blocks: Of the last so many blocks a weight is trained, and biases from the first on.
+        ratio: Share of a weight's input channels that is trained.
+    """
+
+    blocks: Annotated[int, Field(ge=1)] = 6
+    ratio: Ratio = 0.5
+
+
 class FinetuneConfig(_Section):
     """One fine-tuning run.
 
@@ -78,6 +94,8 @@ class FinetuneConfig(_Section):
             plan within it is taken, or the fastest within `memory_budget` if that is given too.
         lite_residual: The modules; asked for only where the method trains them, or where they are
             part of the weights.
+        sparse_update: What is trained by the method of this name, the only one it is asked for by;
+            None takes the defaults.
         frozen_weights: How frozen weights are stored; None leaves them float32.
         train_last: 2 trains the last convolution before the classifier and its norm too.
         learning_rate: Initial learning rate, annealed to zero along a half cosine.
@@ -106,6 +124,7 @@ class FinetuneConfig(_Section):
     memory_budget: Bytes | None = None
     max_slowdown: Annotated[float, Field(ge=1, le=100)] | None = None
     lite_residual: LiteResidualConfig | None = None
+    sparse_update: SparseUpdateConfig | None = None
     frozen_weights: FrozenWeightsConfig | None = None
     train_last: TrainLast = 1
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3

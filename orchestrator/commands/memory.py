@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tinytl.config import FinetuneConfig
+from tinytl.config import FinetuneConfig, SparseUpdateConfig
 
 
 class _Norm(StrEnum):
@@ -66,6 +66,12 @@ def memory(
     bits: Annotated[
         str | None, typer.Option(help="Bits of a frozen weight [8], or one a stage: 4,6,6,8,8,8.")
     ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(help="Of sparse-update: the last so many blocks [6].")
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Its share of input channels [0.5]: 1, 0.5, 0.25, 0.125.")
+    ] = None,
     train_last: Annotated[
         int, typer.Option(help="2 trains the last convolution before the classifier too.")
     ] = 1,
@@ -100,6 +106,7 @@ def memory(
     }
     sections: dict[str, dict[str, Any]] = {
         "lite_residual": {"width": _by_stage(width), "groups": groups, "kernel_size": kernel_size},
+        "sparse_update": {"blocks": blocks, "ratio": ratio},
         "frozen_weights": {
             "storage": frozen_weights and frozen_weights.value,
             "bits": _by_stage(bits),
@@ -115,13 +122,23 @@ def memory(
         typer.echo(json.dumps(numbers, indent=2))
         return
     console = Console()
-    console.print(f"{backbone}, {method}, batch {batch_size}, {resolution} px", highlight=False)
+    console.print(_title(config), highlight=False)
     table = Table("", show_header=True)
     table.add_column("MB", justify="right")
     for name, value in numbers.items():
         text = f"{value / 1e6:.1f}" if isinstance(value, int) else str(value)
         table.add_row(name.removesuffix("_bytes").replace("_", " "), text)
     console.print(table)
+
+
+def _title(config: FinetuneConfig) -> str:
+    from tinytl.methods import find_method
+
+    method = config.method
+    if find_method(method).uses_sparse_update:
+        update = config.sparse_update or SparseUpdateConfig()
+        method = f"{method} (blocks {update.blocks}, ratio {update.ratio:g})"
+    return f"{config.backbone}, {method}, batch {config.batch_size}, {config.resolution} px"
 
 
 def _by_stage(text: str | None) -> str | tuple[str, ...] | None:

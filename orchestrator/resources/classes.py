@@ -37,6 +37,7 @@ _SHAPE = (
     "memory_budget",
     "max_slowdown",
     "lite_residual",
+    "sparse_update",
     "frozen_weights",
     "train_last",
     "optimizer",

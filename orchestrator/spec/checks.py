@@ -1,13 +1,14 @@
 """Rules that hold between the parts of a sweep file."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from orchestrator.fronts.pareto import METRICS
-from orchestrator.spec.rules import FROZEN, MODULES, PLANNED, SECTIONS, TRAIN_KEYS
+from orchestrator.spec.rules import FROZEN, MODULES, PLANNED, SECTIONS, SPARSE, TRAIN_KEYS
 from orchestrator.spec.settings import (
     MEMORY_AWARE_OBJECTIVES,
     HalvingSettings,
@@ -15,10 +16,12 @@ from orchestrator.spec.settings import (
 )
 from orchestrator.spec.space import Domain, Fixed, Range, SearchSpace
 from tinytl.backbones import find_backbone
-from tinytl.config import FinetuneConfig
+from tinytl.backbones.shapes import count_blocks
+from tinytl.config import FinetuneConfig, SparseUpdateConfig
 from tinytl.data import DATASETS, locate
-from tinytl.errors import DataError, unknown_name
+from tinytl.errors import DataError, WeightsError, unknown_name
 from tinytl.methods import METHODS
+from tinytl.methods.sparse_update import too_many_blocks
 
 
 @dataclass
@@ -58,6 +61,7 @@ def problems_across(draft: Draft) -> list[str]:
         _datasets,
         _objectives,
         _modules,
+        _sparse_update,
         _frozen_weights,
         _planned,
         _norms,
@@ -106,6 +110,20 @@ def _objectives(draft: Draft) -> Iterator[str]:
 
 def _modules(draft: Draft) -> Iterator[str]:
     yield from _unused(draft, MODULES, "has lite residual modules")
+
+
+def _sparse_update(draft: Draft) -> Iterator[str]:
+    yield from _unused(draft, SPARSE, "updates blocks in part")
+    if not any(METHODS[method].uses_sparse_update for method in draft.values("method")):
+        return
+    path = f"{SPARSE}.blocks"
+    blocks = draft.domain(path) or Fixed(SparseUpdateConfig().blocks)
+    for backbone in draft.values("backbone"):
+        # how many blocks a specialized network has is in its file
+        with suppress(WeightsError):
+            count = count_blocks(find_backbone(backbone))
+            if highest(blocks) > count:
+                yield too_many_blocks(f"params.{path}", backbone, count, highest(blocks))
 
 
 def _frozen_weights(draft: Draft) -> Iterator[str]:
@@ -265,6 +283,11 @@ def _accuracy(draft: Draft) -> Iterator[str]:
             "objectives.test_accuracy: the search must not see the test images; give val_accuracy, "
             "or sampler grid with validation 0"
         )
+
+
+def highest(domain: Domain) -> Any:
+    """Returns the largest value of numbers."""
+    return domain.high if isinstance(domain, Range) else max(domain.values())
 
 
 def lowest(domain: Domain) -> Any:

@@ -8,7 +8,12 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from orchestrator.spec.space import Condition, has_frozen_weights, has_modules
+from orchestrator.spec.space import (
+    Condition,
+    has_frozen_weights,
+    has_modules,
+    has_sparse_update,
+)
 from tinytl.backbones import find_backbone
 from tinytl.config import (
     STAGED,
@@ -16,19 +21,20 @@ from tinytl.config import (
     FinetuneConfig,
     FrozenWeightsConfig,
     LiteResidualConfig,
+    SparseUpdateConfig,
     Width,
     problems_of,
 )
 from tinytl.errors import ConfigError
 from tinytl.methods import find_method
 
-MODULES, FROZEN = "lite_residual", "frozen_weights"
+MODULES, FROZEN, SPARSE = "lite_residual", "frozen_weights", "sparse_update"
 PLANNED = ("memory_budget", "max_slowdown")  # of trials whose execution is planned
 
 RUN_FIELDS = {
     name: field
     for name, field in FinetuneConfig.model_fields.items()
-    if name not in ("dataset", "seed", MODULES, FROZEN)  # the sweep sets the first two
+    if name not in ("dataset", "seed", MODULES, FROZEN, SPARSE)  # the sweep sets the first two
 }
 
 
@@ -39,14 +45,14 @@ class Section:
     Attributes:
         fields: By name.
         when: Whether a trial with the given backbone and method has them.
-        staged: The flat name of the one that may be given for each stage.
+        staged: The flat name of the one that may be given for each stage, empty where none may.
         rule: What holds for its value in one stage.
     """
 
     fields: Mapping[str, FieldInfo]
     when: Condition
-    staged: str
-    rule: Any
+    staged: str = ""
+    rule: Any = None
 
 
 SECTIONS = {
@@ -56,6 +62,7 @@ SECTIONS = {
     FROZEN: Section(
         FrozenWeightsConfig.model_fields, has_frozen_weights, f"{FROZEN}.{STAGED[FROZEN]}", Bits
     ),
+    SPARSE: Section(SparseUpdateConfig.model_fields, has_sparse_update),
 }
 PARAM_KEYS = (*RUN_FIELDS, *SECTIONS)
 REQUIRED_KEYS = tuple(name for name, field in RUN_FIELDS.items() if field.is_required())
@@ -72,7 +79,8 @@ def _rule(field: FieldInfo) -> Any:
 RULES: dict[str, Any] = {name: _rule(field) for name, field in RUN_FIELDS.items()}
 for _name, _section in SECTIONS.items():
     RULES |= {f"{_name}.{field}": _rule(info) for field, info in _section.fields.items()}
-    RULES[_section.staged] = _section.rule
+    if _section.staged:
+        RULES[_section.staged] = _section.rule
 
 
 @functools.cache

@@ -112,6 +112,11 @@ def has_modules(params: Mapping[str, Any]) -> bool:
     return METHODS[params["method"]].uses_lite_residual
 
 
+def has_sparse_update(params: Mapping[str, Any]) -> bool:
+    """Returns whether the trial's method updates the last blocks in part."""
+    return METHODS[params["method"]].uses_sparse_update
+
+
 def has_frozen_weights(params: Mapping[str, Any]) -> bool:
     """Returns whether the trial's method leaves weights of the backbone frozen."""
     return leaves_frozen(METHODS[params["method"]])

@@ -118,6 +118,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "bn_frozen, scale": config_of(norm="bn_frozen", frozen_weights={"storage": "scale"}),
         "bn_frozen, full": config_of(norm="bn_frozen", method="full"),
         "gn_ws, plain": config_of(execution="plain"),
+        "gn_ws, sparse": config_of(method="sparse-update", sparse_update={"ratio": 0.125}),
+        "gn_ws, checkpointing": config_of(method="full+checkpointing"),
     }
     root = tmp_path_factory.mktemp("runs")
     for name, config in configs.items():
@@ -132,7 +134,10 @@ def exported(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     return write_folder(trained, out, formats=["state", "torch.export"], source="a | test")
 
 
-RUNS = ["gn_ws, kmeans", "bn_frozen, scale", "bn_frozen, full", "gn_ws, plain"]
+RUNS = [
+    "gn_ws, kmeans", "bn_frozen, scale", "bn_frozen, full", "gn_ws, plain", "gn_ws, sparse",
+    "gn_ws, checkpointing",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -178,6 +178,8 @@ RUNS = [
     ("tinytl-bias", {"optimizer": "adamw", "weight_decay": 0.1, "execution": "plain"}),
     ("last", {"optimizer": "sgd", "label_smoothing": 0.1, "dropout": 0.5}),
     ("tinytl-lite_residual", {"frozen_weights": {"bits": (3, 4, 5, 6)}}),
+    ("full+checkpointing", {}),
+    ("sparse-update", {"sparse_update": {"blocks": 3, "ratio": 0.25}, "frozen_weights": {}}),
 ]
 
 

@@ -1,11 +1,12 @@
 """Runs a network on shapes alone: nothing is computed, and the network itself is left alone."""
 
 import copy
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from tinytl.backbones.base import Network
+from tinytl.backbones.base import BackboneInfo, Network
 from tinytl.errors import ConfigError
 
 
@@ -18,6 +19,17 @@ def run(shapes: Network, resolution: int) -> None:
     """Passes one image through what `without_values` returned, for the hooks put on it."""
     with torch.no_grad():
         shapes(torch.empty(1, 3, resolution, resolution, device="meta"))
+
+
+@lru_cache
+def count_blocks(backbone: BackboneInfo) -> int:
+    """Returns how many blocks a backbone has.
+
+    Raises:
+        WeightsError: If the file that describes a specialized network is missing.
+    """
+    with torch.device("meta"):
+        return len(backbone.build(backbone.norms[0], 1, 0.0).block_names)
 
 
 def check_groups(network: Network, resolution: int) -> None:

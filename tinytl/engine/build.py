@@ -1,12 +1,13 @@
 """Assembles the network of a configuration: backbone, weights, modules, method, execution."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinytl.backbones import Network, find_backbone
 from tinytl.backbones.insertion import insert_lite_residuals
-from tinytl.backbones.shapes import check_groups
+from tinytl.backbones.shapes import check_groups, count_blocks
 from tinytl.backbones.weights import (
     RANDOM,
     WeightsInfo,
@@ -16,11 +17,12 @@ from tinytl.backbones.weights import (
     read_weights,
     weights_info,
 )
-from tinytl.config import FinetuneConfig, Norm
+from tinytl.config import FinetuneConfig, Norm, SparseUpdateConfig
 from tinytl.engine.convert import convert
 from tinytl.engine.quantize import Quantization, leaves_frozen, quantize_frozen
 from tinytl.errors import ConfigError, WeightsError
 from tinytl.methods import METHODS, find_method
+from tinytl.methods.sparse_update import too_many_blocks
 from tinytl.nn.normalization import InputNormalization
 
 
@@ -86,6 +88,7 @@ def check(config: FinetuneConfig, *, with_modules: bool = False) -> None:
             "convolutions side by side, not one"
         )
     problems += _execution_problems(config)
+    problems += _sparse_update_problems(config)
     if config.frozen_weights is not None:
         problems += _frozen_weights_problems(config, config.frozen_weights.bits)
     if config.lite_residual is not None:
@@ -119,6 +122,23 @@ def _execution_problems(config: FinetuneConfig) -> Iterator[str]:
                 f"{name}: needs execution planned, but got {config.execution}; leave it out, or "
                 "choose execution: planned"
             )
+
+
+def _sparse_update_problems(config: FinetuneConfig) -> Iterator[str]:
+    if not find_method(config.method).uses_sparse_update:
+        if config.sparse_update is not None:
+            users = [name for name, method in METHODS.items() if method.uses_sparse_update]
+            yield (
+                f"sparse_update: does not belong to the method {config.method}; leave it out, or "
+                f"choose {' or '.join(users)}"
+            )
+        return
+    blocks = (config.sparse_update or SparseUpdateConfig()).blocks
+    # how many blocks a specialized network has is in its file
+    with suppress(WeightsError):
+        count = count_blocks(find_backbone(config.backbone))
+        if blocks > count:
+            yield too_many_blocks("sparse_update.blocks", config.backbone, count, blocks)
 
 
 def _frozen_weights_problems(config: FinetuneConfig, bits: int | tuple[int, ...]) -> Iterator[str]:
@@ -171,6 +191,44 @@ def build_network(
     """
     check(config, with_modules=with_modules)
     weights = weights_info(config.weights, config.backbone, config.norm)
+    network, head_replaced = assemble(
+        config,
+        classes,
+        weights_directory=weights_directory,
+        pretrained=pretrained,
+        with_modules=with_modules,
+    )
+    find_method(config.method).apply(network, config.train_last, config.sparse_update)
+    if config.execution != "plain":
+        convert(network)
+    network.normalization = InputNormalization(*weights.normalization)
+    stored = None
+    if config.frozen_weights is not None:
+        storage, bits = config.frozen_weights.storage, config.frozen_weights.bits
+        stored = quantize_frozen(network, storage=storage, bits=bits)
+    return Built(network.train(), weights, stored, head_replaced)
+
+
+def assemble(
+    config: FinetuneConfig,
+    classes: int,
+    *,
+    weights_directory: Path | None = None,
+    pretrained: bool = True,
+    with_modules: bool = False,
+) -> tuple[Network, bool]:
+    """Returns the network before method and execution: backbone, weights and modules.
+
+    Arguments are those of `build_network`, for a configuration that `check` lets pass.
+
+    Returns:
+        The network, and whether the weights' classifier was left out.
+
+    Raises:
+        ConfigError: If groups do not divide the channels, or would hold a single value.
+        WeightsError: If the weights are missing or do not fit.
+    """
+    weights = weights_info(config.weights, config.backbone, config.norm)
     method = find_method(config.method)
     backbone = find_backbone(config.backbone, weights_directory)
     network = backbone.build(norm_of(config), classes, config.dropout)
@@ -184,12 +242,4 @@ def build_network(
         if config.lite_residual is None or config.lite_residual.init == "weights":
             load_lite_residuals(network, state)
     check_groups(network, config.resolution)
-    method.apply(network, config.train_last)
-    if config.execution != "plain":
-        convert(network)
-    network.normalization = InputNormalization(*weights.normalization)
-    stored = None
-    if config.frozen_weights is not None:
-        storage, bits = config.frozen_weights.storage, config.frozen_weights.bits
-        stored = quantize_frozen(network, storage=storage, bits=bits)
-    return Built(network.train(), weights, stored, head_replaced)
+    return network, head_replaced

@@ -18,12 +18,14 @@ from tinytl.nn.norm import (
     SavingFrozenBatchNorm2d,
     SavingGroupNorm,
 )
+from tinytl.nn.partial import PartialConv2d, SavingPartialConv2d
 from tinytl.nn.pooling import SavingAvgPool2d, SavingMaxPool2d
 
 # Exact types: a subclass may compute something else.
 SAVING: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: SavingConv2d,
     WSConv2d: SavingWSConv2d,
+    PartialConv2d: SavingPartialConv2d,
     nn.Linear: SavingLinear,
     nn.GroupNorm: SavingGroupNorm,
     nn.BatchNorm2d: SavingBatchNorm2d,
@@ -117,7 +119,9 @@ def _fold_norms(network: nn.Module) -> tuple[tuple[str, ...], dict[str, str]]:
         if not isinstance(norm, SavingBatchNorm2d):
             continue
         convolution = in_front.get(norm)
-        if type(convolution) is not SavingConv2d:
+        if isinstance(convolution, PartialConv2d):
+            reasons[name] = "the weight of the convolution in front of it is trained in part"
+        elif type(convolution) is not SavingConv2d:
             reasons[name] = "no convolution stands directly in front of it in a Sequential"
         elif uses[convolution] > 1 or uses[norm] > 1:
             reasons[name] = "it or the convolution in front of it is used in several places"

@@ -96,6 +96,7 @@ def leaves_frozen(method: Method) -> bool:
         bias=False,
         final_norm=False,
         last_convolution=False,
+        chosen=False,
     )
     return not method.trains(backbone)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tinytl.backbones import Network
 from tinytl.backbones.shapes import run, without_values
 from tinytl.errors import ConfigError
+from tinytl.nn.partial import PartialConv2d
 from tinytl.nn.quantized import Quantized
 from tinytl.nn.recomputed import Recomputed
 
@@ -55,6 +56,9 @@ def modeled_bytes(network: Network, resolution: int, batch_size: int) -> int:
 
     A weight that is stored as codes counts as these: a byte an element with 8 bits, which is the
     paper's rule, and less with fewer. Codebooks and scales are left out, as in the paper.
+
+    Of a weight that is trained in part, the input is kept in these channels. An activation counts
+    its bit wherever it stands, as in the paper, also in front of all that is trained.
 
     Of recomputed blocks, which the paper has not, the inputs are kept. While one is computed again,
     what the paper counts for its layers comes on top of the inputs of those before it; its own
@@ -126,6 +130,8 @@ def _costs(
     if isinstance(module, _WHOLE_INPUT_ACTIVATIONS):
         return 8 * input_bytes * int(backpropagates), input_bytes
     kept = 8 * input_bytes * int(_trains_weight(module))
+    if isinstance(module, PartialConv2d):
+        kept = 8 * input_bytes * module.trained.shape[1] // module.in_channels
     if isinstance(module, nn.Conv2d):
         return kept, input_bytes + output_bytes // module.groups
     if isinstance(module, nn.Linear):

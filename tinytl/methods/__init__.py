@@ -9,12 +9,14 @@ from tinytl.methods import (
     last,
     lite_residual,
     lite_residual_bias,
+    sparse_update,
 )
 from tinytl.methods.base import Method
 
 _OF_THE_PAPER = (last, bn_last, bias, lite_residual, lite_residual_bias, full)
 METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD for module in (*_OF_THE_PAPER, full_checkpointing)
+    module.METHOD.name: module.METHOD
+    for module in (*_OF_THE_PAPER, full_checkpointing, sparse_update)
 }
 # those that the paper's tables have
 PAPER_METHODS = tuple(module.METHOD.name for module in _OF_THE_PAPER)

@@ -66,7 +66,8 @@ def recompute(module: nn.Module) -> None:
             call returns.
     """
     if not isinstance(module, Recomputed):
-        module.__class__ = _twin(type(module))
+        kind: Any = type(module)
+        module.__class__ = _twin(kind)
 
 
 @functools.cache

@@ -36,6 +36,26 @@ def standardize_backward_(grad: Tensor, weight: Tensor) -> Tensor:
     return grad.sub_(centred.mul_(factor))
 
 
+def standardize_backward_of_part(
+    grad: Tensor, total: Tensor, along: Tensor, weight: Tensor, channels: Tensor
+) -> Tensor:
+    """Returns the gradient of the raw weight in some of its input channels.
+
+    Args:
+        grad: That of the standardized weight in these channels, [out, channels, k, k].
+        total: The sum of that of the whole weight for each filter, [out].
+        along: The sum of its products with the standardized weight, [out].
+        weight: The whole raw weight.
+        channels: Indices.
+    """
+    n = weight[0].numel()
+    centred, scale = _centred(weight)
+    total, along = total.view_as(scale), along.view_as(scale)
+    # as in `standardize_backward_`, where the sum of g * c is along times the scale
+    factor = along / ((n - 1) * (scale - EPS) * scale)
+    return (grad - total / n) / scale - centred.index_select(1, channels) * factor
+
+
 def _centred(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the filters without their means, and what standardization divides them by."""
     centred = weight - weight.mean(dim=(1, 2, 3), keepdim=True)

@@ -10,6 +10,7 @@ const METHODS = {
   last: ["#7f7f7f", "circle"], "bn+last": ["#e69f00", "square"], "tinytl-bias": ["#56b4e9", "triangle-up"],
   "tinytl-lite_residual": ["#009e73", "diamond"], "tinytl-lite_residual+bias": ["#0072b2", "triangle-down"],
   full: ["#d55e00", "x"], "full+checkpointing": ["#d55e00", "pentagon"],
+  "sparse-update": ["#000000", "hexagon"],
 };
 
 const LOOKS = [...Object.values(METHODS), ["#cc79a7", "cross"], ["#f0e442", "star"]];

@@ -71,6 +71,10 @@ OPTIONS = [
     (["--width", "1,0,0.5,2"], {"lite_residual": {"width": (1, 0, 0.5, 2)}}),
     (["--frozen-weights", "scale"], {"frozen_weights": {"storage": "scale"}}),
     (["--bits", "3,4,5,6"], {"frozen_weights": {"bits": (3, 4, 5, 6)}}),
+    (
+        ["--method", "sparse-update", "--blocks", "3", "--ratio", "0.25"],
+        {"method": "sparse-update", "sparse_update": {"blocks": 3, "ratio": 0.25}},
+    ),
     (["--groups", "4", "--kernel-size", "3"], {"lite_residual": {"groups": 4, "kernel_size": 3}}),
 ]
 
@@ -116,6 +120,8 @@ def test_without_json_a_table_in_megabytes(run: Run) -> None:
     out = run(*TINY, "--measure")[1]
     numbers = json.loads(run(*TINY, "--measure", "--json")[1])
     assert "proxyless_tiny, tinytl-lite_residual+bias, batch 8, 32 px" in " ".join(out.split())
+    sparse = run(*TINY, "--method", "sparse-update", "--blocks", "3")[1]
+    assert "sparse-update (blocks 3, ratio 0.5), batch 8" in " ".join(sparse.split())
     shown = {name.strip(): value for name, value in re.findall(r"│ ([a-z ]+?) +│ +([\w.]+) │", out)}
     for name, value in numbers.items():
         text = value if isinstance(value, str) else f"{value / 1e6:.1f}"

@@ -86,6 +86,30 @@ def test_bits_belong_to_trials_with_frozen_weights(base):
         assert ("frozen_weights.bits" in params) is (params["method"] != "full")
 
 
+def test_sparse_update_belongs_to_trials_of_its_method(base):
+    methods = "method=[tinytl-lite_residual, sparse-update]"
+    section = "sparse_update={blocks: {low: 1, high: 20}, ratio: [1, 0.5, 0.125]}"
+    spec = load_spec(base, [methods, section])
+    assert spec.space.domain("sparse_update.blocks") == Range(1, 20)
+    for params in (spec.space.sample(random.Random(seed)) for seed in range(20)):
+        update = spec.finetune_config("digits", params).sparse_update
+        if params["method"] == "sparse-update":
+            assert update.blocks == params["sparse_update.blocks"] <= 20
+            assert update.ratio == params["sparse_update.ratio"] in (1, 0.5, 0.125)
+        else:
+            assert update is None
+
+
+def test_sparse_update_needs_its_method_and_enough_blocks(base, problems):
+    (problem,) = problems(base, "sparse_update.blocks=2")
+    assert problem.startswith("params.sparse_update: no method of this sweep (last, tinytl-lite")
+    assert problem.endswith("add sparse-update to params.method")
+    sparse = ["method=sparse-update", "lite_residual=null", "backbone=[mnasnet, proxyless_tiny]"]
+    for blocks in ("[2, 9]", "{low: 2, high: 9}", "9"):
+        found = problems(base, *sparse, f"sparse_update.blocks={blocks}")
+        assert found == ["params.sparse_update.blocks: proxyless_tiny has 8 blocks, but got 9"]
+
+
 RATES = {"last": 4e-3, "tinytl-lite_residual": 1e-3}
 
 
@@ -199,6 +223,10 @@ BROKEN = [
     ("frozen_weights.bits={stages: [4]}", "params.frozen_weights.bits.stages: must have one entry"),
     ("frozen_weights.bit=4", "params.frozen_weights: unknown key 'bit'"),
     ("frozen_weights=4", "params.frozen_weights: must be a mapping of storage, bits, but got 4"),
+    ("sparse_update.block=4", "params.sparse_update: unknown key 'block'"),
+    ("sparse_update.ratio=0.3", "params.sparse_update.ratio: input should be 1, 0.5, 0.25 or"),
+    ("sparse_update.ratio={low: 0.5, high: 1}", "ratio: a range needs a parameter that takes any"),
+    ("sparse_update.blocks=0", "sparse_update.blocks: input should be greater than or equal to 1"),
     ("resolution=[8, 224]", "params.resolution: must be at least"),
     ("resolution={low: 8, high: 224}", "params.resolution: must be at least"),
     ("train.validation=0", "train.validation: must be greater than 0 with sampler random"),
@@ -244,6 +272,7 @@ CASCADES = {
     "train.method=last",
     "lite_residual.width={per_stage: []}",
     "frozen_weights.bits={per_stage: [9]}",
+    *(override for override, _ in BROKEN if override.startswith("sparse_update.")),
 }
 
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from tinytl.backbones import BACKBONES, Network, find_backbone
 from tinytl.backbones.insertion import insert_lite_residuals
-from tinytl.config import LiteResidualConfig
+from tinytl.config import LiteResidualConfig, SparseUpdateConfig
 from tinytl.engine.convert import convert
-from tinytl.methods import METHODS
+from tinytl.methods import METHODS, Method
 from tinytl.nn.lite_residual import WithLiteResidual
 
 OF_TIMM = ("test_efficientnet", "tf_mobilenetv3_small_minimal_100", "mobilenetv4_conv_small_035")
@@ -132,12 +132,16 @@ def test_inserting_modules_leaves_the_output_unchanged(name: str, norm: str) -> 
     assert len(inserted) == len(network.insertion_points)
 
 
+@pytest.mark.parametrize("method", [METHOD, METHODS["sparse-update"]], ids=lambda m: m.name)
 @EACH_CASE
-def test_a_step_moves_what_is_declared_and_saving_gives_its_gradients(name: str, norm: str) -> None:
+def test_a_step_moves_what_is_declared_and_saving_gives_its_gradients(
+    name: str, norm: str, method: Method
+) -> None:
     network = built(name, norm).double()
     for parameter in network.parameters():  # no zero scales, no equal biases
         parameter.data.add_(0.05 * torch.randn_like(parameter))
-    METHOD.apply(network)
+    everywhere = SparseUpdateConfig(blocks=len(network.block_names), ratio=0.25)
+    method.apply(network, sparse_update=everywhere)
     images, labels = images_of(name).double(), torch.tensor([1, 2])
 
     def gradients() -> dict[str, torch.Tensor]:

@@ -78,6 +78,19 @@ BROKEN = [
         "frozen_weights: the method full leaves no weights frozen",
     ),
     (
+        {"method": "last", "sparse_update": {}},
+        "sparse_update: does not belong to the method last; leave it out, or choose sparse-update",
+    ),
+    (
+        {"method": "sparse-update", "sparse_update": {"blocks": 9}},
+        "sparse_update.blocks: proxyless_tiny has 8 blocks, but got 9",
+    ),
+    (
+        {"method": "sparse-update", "execution": "planned", "max_slowdown": 2},
+        "execution: planned does not take the method sparse-update: it has no layers that are "
+        "trained in part; choose execution: saving",
+    ),
+    (
         {"method": "full+checkpointing", "execution": "planned", "memory_budget": "5MB"},
         r"execution: planned does not take the method full\+checkpointing: it recomputes every "
         "block itself; choose method: full with a memory_budget",

@@ -1,6 +1,7 @@
 """Conformance: every method trains what it declares and nothing else, on every backbone."""
 
 import copy
+from collections.abc import Iterator
 from functools import lru_cache
 
 import pytest
@@ -26,6 +27,8 @@ def expected(method: str, network: Network) -> set[str]:
         for name, _ in module.named_parameters(recurse=False)
     }
 
+    updated = set(sparsely_updated(network)) if method == "sparse-update" else set()
+
     def trained(name: str) -> bool:
         if name.startswith("classifier."):
             return True
@@ -38,9 +41,27 @@ def expected(method: str, network: Network) -> set[str]:
             "tinytl-lite_residual+bias": (inside or bias) and "final_norm.bias" not in name,
             "full": True,
             "full+checkpointing": True,
+            "sparse-update": name in updated,
         }[method]
 
     return {name for name, _ in network.named_parameters() if trained(name)}
+
+
+def sparsely_updated(network: Network) -> Iterator[str]:
+    """Names of what the defaults of sparse-update train: six blocks, half of the channels."""
+    *_, first, _, _, _, _, _ = network.block_names
+    names = [name for name, _ in network.named_parameters()]
+    start = next(i for i, name in enumerate(names) if name.startswith(f"{first}."))
+    yield from (name for name in names[start:] if name.endswith(".bias"))
+    for block in network.block_names[-6:]:
+        layers = [
+            name
+            for name, module in network.named_modules()
+            if f"{name}.".startswith(f"{block}.")
+            and isinstance(module, torch.nn.Conv2d)
+            and (module.groups, module.bias) == (1, None)
+        ]
+        yield f"{layers[0]}.trained"
 
 
 def build(backbone: str, norm: str) -> Network:

@@ -55,7 +55,9 @@ def compare(claim: Claim, results: Results) -> Row:
     command = f"tinytl bench run {NAME} --scale full --only {cell.name} --data DIR --weights DIR"
     found = results.find(cell)
     if found is None:
-        return Row(claim, NOT_RUN, why=results.problem(cell), command=command)
+        tried = (results.problem(cell_of(claim, scale)) for scale in reversed(Scale))
+        why = next((problem for problem in tried if problem), "")
+        return Row(claim, NOT_RUN, why=why, command=command)
     (row,) = found["numbers"]["rows"]
     accuracies = [100 * value for value in row["metrics"]["test_accuracy"]]
     ours = fmean(accuracies)

@@ -240,9 +240,16 @@ def test_the_mean_of_the_seeds_is_held_against_the_paper(
     deviation = 100 * stdev(values) if len(values) > 1 else None
     assert row.deviation == (None if deviation is None else pytest.approx(deviation))
     assert row.measured == {"saving": {"peak_bytes": 64_000_000}}
-    # what is cut down is no reproduction
-    for scale in (Scale.smoke, Scale.cpu):
-        assert accuracy.cell_of(claim, scale).name != accuracy.cell_of(claim).name
+
+
+@pytest.mark.parametrize("scale", [Scale.smoke, Scale.cpu])
+def test_what_is_cut_down_is_no_reproduction(scale: Scale, tmp_path: Path) -> None:
+    claim = claim_of("FT-Last", "cifar10")
+    results, cell = Results(tmp_path / accuracy.NAME), accuracy.cell_of(claim, scale)
+    results.write(cell, {"directory": "d", "rows": []}, {})
+    assert accuracy.compare(claim, results).state == NOT_RUN
+    results.write_problem(cell, "no weights")
+    assert accuracy.compare(claim, results).why == "no weights"
 
 
 def test_a_study_is_laid_beside_its_column_at_its_largest_scale(tmp_path: Path) -> None:

@@ -92,3 +92,22 @@ def test_without_gradients_nothing_is_kept() -> None:
         found = layer(torch.ones(1, 6, 2, 2, dtype=torch.float64))
     assert found.grad_fn is None
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, WSConv2d])
+def test_under_autocast_gradients_are_those_of_the_plain_layer(kind: type[nn.Conv2d]) -> None:
+    found = []
+    for saving in (False, True):
+        layer = made({"kernel_size": 1, "bias": True}, kind).float()
+        trained = split(layer, CHANNELS)
+        if saving:
+            convert(layer)
+        input = torch.linspace(-1, 1, 2 * 6 * 9).view(2, 6, 3, 3)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = layer(input)
+        assert output.dtype == torch.bfloat16
+        (output.float() * torch.linspace(0, 1, output.numel()).view_as(output)).sum().backward()
+        found.append(trained.grad)
+    plain, ours = found
+    assert ours.dtype == plain.dtype == torch.float32
+    assert (ours - plain).abs().max() < 0.03 * plain.abs().max()

@@ -38,7 +38,10 @@ _LABELS = {
     "saved_bytes": "kept for backward (MB)",
     "modeled_bytes": "modeled training memory (MB)",
 }
-_TABLE_PARAMS = ("method", "resolution", "batch_size")
+_TABLE_PARAMS = (
+    *("method", "resolution", "batch_size"),
+    *("sparse_update.blocks", "sparse_update.ratio"),
+)
 _WIDTH = "lite_residual.width"
 
 
@@ -197,6 +200,10 @@ def widths(params: Mapping[str, Any]) -> str:
     return " ".join(f"{params[name]:g}" for name in stages)
 
 
+def _column(param: str) -> str:
+    return param.rpartition(".")[2].replace("_", " ")
+
+
 def front_table(best: Sequence[Point], objectives: Objectives) -> list[dict[str, str]]:
     """Returns a table for people, row by row: objectives in their shown units, params, trial.
 
@@ -213,7 +220,7 @@ def front_table(best: Sequence[Point], objectives: Objectives) -> list[dict[str,
             row["as searched"] = _digits(shown(first, point.values[first]))
             row["seeds"] = str(len(point.confirmations))
             row["confirmed"] = _verdict(point, confirmed)
-        row |= {name.replace("_", " "): str(point.params.get(name, "")) for name in names}
+        row |= {_column(name): str(point.params.get(name, "")) for name in names}
         rows.append(row | {"widths": widths(point.params), "trial": point.trial})
     if not any(row["widths"] for row in rows):
         for row in rows:

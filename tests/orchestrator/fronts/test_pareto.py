@@ -241,6 +241,17 @@ def test_table_markdown_and_csv_tell_the_same():
     assert [row["lite_residual.width.1"] for row in rows] == ["", "2"]
 
 
+def test_blocks_and_ratio_have_columns_where_a_trial_has_them():
+    sparse = {"sparse_update.blocks": 6, "sparse_update.ratio": 0.25}
+    candidates = [
+        point("a", 0.9, 1_000_000, method="last"),
+        point("b", 0.95, 2_000_000, method="sparse-update", **sparse),
+    ]
+    rows = front_table(front(candidates, OBJECTIVES), OBJECTIVES)
+    assert [(row["blocks"], row["ratio"]) for row in rows] == [("", ""), ("6", "0.25")]
+    assert "blocks" not in front_table(front(candidates[:1], OBJECTIVES), OBJECTIVES)[0]
+
+
 def test_hostile_text_stays_text(tmp_path):
     candidates = [point(HOSTILE, 0.5, 10_000_000, method=HOSTILE, batch_size=HOSTILE)]
     best = front(candidates, OBJECTIVES)

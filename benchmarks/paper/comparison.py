@@ -24,13 +24,14 @@ class Trained:
 
     Attributes:
         method: Its name.
-        paper: The paper's accuracy that it is laid beside, in percent.
+        paper: The paper's accuracy that it is laid beside, in percent; None for a method that the
+            paper does not have.
         accuracies: Of the test images, in percent, by seed.
         metrics: The other metrics, which are the same for all seeds, as those of the first.
     """
 
     method: str
-    paper: float
+    paper: float | None
     accuracies: tuple[float, ...]
     metrics: Mapping[str, float]
 
@@ -68,6 +69,11 @@ class Step:
     upper: Trained
 
     @property
+    def papers_gap(self) -> float:
+        """By how many points it is above it in the paper."""
+        return (self.upper.paper or 0.0) - (self.lower.paper or 0.0)
+
+    @property
     def gap(self) -> float:
         """By how many points the upper one's mean is above the lower one's."""
         return self.upper.mean - self.lower.mean
@@ -93,7 +99,8 @@ class Study:
         cell: Of the experiment.
         about: What is trained on what.
         beside: What of the paper it is laid beside, in words.
-        trained: By resolution, in the paper's order of accuracy; empty where nothing was found.
+        trained: By resolution, in the paper's order of accuracy, and then the methods that the
+            paper does not have; empty where nothing was found.
         why: Why it could not be run, as far as that was tried.
         directory: The sweep's, below the results'.
         origins: Where the numbers were found.
@@ -126,13 +133,17 @@ def studies(claims: Sequence[Claim], out: Path) -> list[Study]:
 
 def steps(trained: Sequence[Trained]) -> list[Step]:
     """Returns the neighbours of the paper's order."""
-    return [Step(lower, upper) for lower, upper in pairwise(trained)]
+    return [Step(lower, upper) for lower, upper in pairwise(_of_the_paper(trained))]
 
 
 def pairs_in_order(trained: Sequence[Trained]) -> tuple[int, int]:
     """Returns how many pairs of methods come in the paper's order, and how many there are."""
-    pairs = list(combinations(trained, 2))
+    pairs = list(combinations(_of_the_paper(trained), 2))
     return sum(upper.mean > lower.mean for lower, upper in pairs), len(pairs)
+
+
+def _of_the_paper(trained: Sequence[Trained]) -> list[Trained]:
+    return [each for each in trained if each.paper is not None]
 
 
 def _row(claim: Claim, out: Path) -> Row:
@@ -170,12 +181,15 @@ def _by_resolution(
         params, metrics = row["params"], row["metrics"]
         trained = Trained(
             params["method"],
-            papers[params["method"]],
+            papers.get(params["method"]),
             tuple(100 * value for value in metrics["test_accuracy"]),
             {name: values[0] for name, values in metrics.items()},
         )
         found.setdefault(params["resolution"], []).append(trained)
-    return {size: sorted(found[size], key=lambda each: each.paper) for size in sorted(found)}
+    return {
+        size: sorted(found[size], key=lambda each: (each.paper is None, each.paper or 0.0))
+        for size in sorted(found)
+    }
 
 
 def _papers(claims: Iterable[Claim], column: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.paper.comparison import Study, Trained
 from benchmarks.paper.experiments.base import Row
 from orchestrator.fronts.plots import LOOKS
-from tinytl.methods import METHODS, PAPER_METHODS
+from tinytl.methods import METHODS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -151,7 +151,7 @@ def _front_figure(study: Study) -> "go.Figure":
         line={"color": _INK, "width": 1, "shape": "hv"},
         hoverinfo="skip",
     )
-    for method in PAPER_METHODS:
+    for method in METHODS:
         some = [each for each in everything if each.method == method]
         colour, _, symbol = LOOKS[method]
         figure.add_scatter(
@@ -170,7 +170,7 @@ def _front_figure(study: Study) -> "go.Figure":
 
 def _resolution_figure(study: Study) -> "go.Figure":
     figure = _figure("Accuracy against resolution", "resolution (px)", "test accuracy (%)")
-    for method in PAPER_METHODS:
+    for method in METHODS:
         course = [
             (size, each)
             for size, some in study.trained.items()

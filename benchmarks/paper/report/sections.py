@@ -1,4 +1,4 @@
-"""The sections of a report, whatever it is written as.
+"""The sections of a report, whatever it is written as: studies, methods elsewhere, claims.
 
 Texts may hold `code` between backticks.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.paper.comparison import Step, Study, Trained, pairs_in_order, steps
 from benchmarks.paper.experiments import memory
 from benchmarks.paper.experiments.base import NOT_RUN, NOT_YET, Row
+from benchmarks.paper.others import load_others
 from benchmarks.paper.report.findings import Findings, summary
 
 TITLE = "The paper's figures, reproduced"
@@ -30,6 +31,7 @@ _METHOD_HEADINGS = (
     "method", "pixels", "paper (%)", "ours (%)", "measured (MB)", "times less than FT-Full",
     "paper's count (MB)", "ms a step",
 )  # fmt: skip
+_OTHER_HEADINGS = ("method", "result", "published, not measured here", "what it does, and where")
 _ORDER_HEADINGS = (
     "in the paper's order", "pixels", "paper (points)", "ours (points)", "standard error", "result"
 )  # fmt: skip
@@ -73,7 +75,7 @@ class Section:
 
 def sections(findings: Findings) -> list[Section]:
     """Returns the sections: the studies, then the claims by table and quantity."""
-    return [*map(_study, findings.studies), *_claims(findings.rows)]
+    return [*map(_study, findings.studies), *_others(), *_claims(findings.rows)]
 
 
 def provenance(findings: Findings) -> list[str]:
@@ -91,6 +93,21 @@ def provenance(findings: Findings) -> list[str]:
     if not lines:
         return ["nothing has been run yet: `tinytl bench run paper-memory`"]
     return [f"{line}; from {min(times)} to {max(times)}" for line, times in lines.items()]
+
+
+def _others() -> Iterator[Section]:
+    """Yields what is published of methods that are not here yet."""
+    rows = [
+        (
+            f"{method.name} ({method.venue})",
+            NOT_YET,
+            "; ".join(map(str, method.published)),
+            f"{method.what}; {method.source}",
+        )
+        for method in load_others()
+    ]
+    table = Table(_OTHER_HEADINGS, rows, [NOT_YET] * len(rows))
+    yield Section("Other methods", f"{len(rows)} not yet", [table], opened=False)
 
 
 def _claims(rows: Sequence[Row]) -> Iterator[Section]:
@@ -180,7 +197,7 @@ def _methods(size: int, trained: Sequence[Trained]) -> Iterator[tuple[str, ...]]
         yield (
             each.label,
             str(size),
-            f"{each.paper:.1f}",
+            "" if each.paper is None else f"{each.paper:.1f}",
             f"{each.mean:.1f} ± {each.deviation:.1f}",
             f"{each.metrics['peak_bytes'] / 1e6:.2f}",
             f"{full / each.metrics['peak_bytes']:.1f}",
@@ -193,7 +210,7 @@ def _step(step: Step, size: int) -> tuple[str, ...]:
     return (
         f"{step.lower.label} < {step.upper.label}",
         str(size),
-        f"{step.upper.paper - step.lower.paper:+.1f}",
+        f"{step.papers_gap:+.1f}",
         f"{step.gap:+.1f}",
         f"{step.error:.1f}",
         step.verdict,

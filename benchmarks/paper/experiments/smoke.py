@@ -1,10 +1,10 @@
 """The experiment `paper-smoke`: do the six methods come in the paper's order, on a small computer?
 
 A study is a dataset with a backbone, in a file of `studies/` that says what it has otherwise than
-`recipe.yaml`. All methods are trained with several seeds, and the memory of their steps is measured;
+`recipe.yaml`. All methods are trained with several seeds, and the memory of a step is measured;
 those that the paper does not have stand on the same fronts. What is held against the paper is the
-order of its six methods by accuracy, no accuracy: backbones are smaller, images are few, and modules
-start from random weights, as in Table 4.
+order of its six methods by accuracy, no accuracy: backbones are smaller, images are few, and
+modules start from random weights, as in Table 4.
 """
 
 from collections.abc import Iterable, Mapping

@@ -52,13 +52,12 @@ def scatter(panels: Mapping[str, Sequence[Point]], x: str, y: str) -> bytes:
     for area, (title, points) in zip(areas, panels.items(), strict=True):
         for point in points:
             looks = {"color": point.kind.colour, "marker": point.kind.marker}
-            area.scatter([point.x], [point.y], s=46, zorder=3, **looks)
+            area.scatter([point.x], [point.y], s=46, zorder=5, **looks)
         _scale(area, [point.x for point in points])
         area.margins(0.16)
         area.set(xlabel=x, ylabel=y)
         area.set_title(title, loc="left", fontweight="bold", fontsize=11)
         area.grid(color="#e6e6e6", linewidth=0.8)
-        area.set_ylim(bottom=0)
     figure.draw_without_rendering()  # the layout, which labels are placed in
     figure.set_layout_engine("none")
     for area, points in zip(areas, panels.values(), strict=True):
@@ -114,6 +113,7 @@ def _scale(area: Any, values: Sequence[float]) -> None:
 
 def _label(area: Any, points: Sequence[Point]) -> None:
     """Writes each point's name beside it, where it covers neither a point nor another name."""
+    from matplotlib.patheffects import withStroke
     from matplotlib.text import Text
 
     renderer = area.figure.canvas.get_renderer()
@@ -126,6 +126,7 @@ def _label(area: Any, points: Sequence[Point]) -> None:
             textcoords="offset points",
             color=point.kind.colour,
             fontsize=10,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
             arrowprops={"arrowstyle": "-", "color": point.kind.colour, "linewidth": 0.6},
         )
         for place in _PLACES:
@@ -140,8 +141,8 @@ def _label(area: Any, points: Sequence[Point]) -> None:
 
 # offset in points, and which side of the name is there; in the order in which they are tried
 _PLACES: tuple[tuple[float, float, str, str], ...] = (
-    (7, 0, "left", "center"),
-    (-7, 0, "right", "center"),
+    (8, 0, "left", "center"),
+    (-8, 0, "right", "center"),
     (0, 7, "center", "bottom"),
     (0, -7, "center", "top"),
     (5, 7, "left", "bottom"),
@@ -162,7 +163,7 @@ _PLACES: tuple[tuple[float, float, str, str], ...] = (
 def _around(x: float, y: float) -> Any:
     from matplotlib.transforms import Bbox
 
-    return Bbox.from_extents(x - 9, y - 9, x + 9, y + 9)
+    return Bbox.from_extents(x - 16, y - 12, x + 16, y + 12)
 
 
 def _inside(box: Any, whole: Any) -> bool:

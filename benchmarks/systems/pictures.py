@@ -1,7 +1,7 @@
 """Pictures of what benchmarks found: readable on a phone, and without telling colours apart."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,7 @@ def _label(area: Any, points: Sequence[Point]) -> None:
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
             arrowprops={"arrowstyle": "-", "color": point.kind.colour, "linewidth": 0.6},
         )
-        for place in _PLACES:
+        for place in _places():
             text.xyann, (across, up) = place[:2], place[2:]
             text.set(ha=across, va=up)
             text.update_positions(renderer)
@@ -139,25 +139,13 @@ def _label(area: Any, points: Sequence[Point]) -> None:
         taken.append(box)
 
 
-# offset in points, and which side of the name is there; in the order in which they are tried
-_PLACES: tuple[tuple[float, float, str, str], ...] = (
-    (8, 0, "left", "center"),
-    (-8, 0, "right", "center"),
-    (0, 7, "center", "bottom"),
-    (0, -7, "center", "top"),
-    (5, 7, "left", "bottom"),
-    (-5, 7, "right", "bottom"),
-    (5, -7, "left", "top"),
-    (-5, -7, "right", "top"),
-    (0, 20, "center", "bottom"),
-    (0, -20, "center", "top"),
-    (7, 20, "left", "bottom"),
-    (-7, -20, "right", "top"),
-    (-7, 20, "right", "bottom"),
-    (7, -20, "left", "top"),
-    (0, 34, "center", "bottom"),
-    (0, -34, "center", "top"),
-)
+def _places() -> Iterator[tuple[float, float, str, str]]:
+    """Yields offsets in points, and which side of the name is there, the best first."""
+    yield 8, 0, "left", "center"
+    yield -8, 0, "right", "center"
+    for away in (7, 20, 34, 48):
+        for up, side in ((away, "bottom"), (-away, "top")):
+            yield from ((0, up, "center", side), (7, up, "left", side), (-7, up, "right", side))
 
 
 def _around(x: float, y: float) -> Any:
@@ -167,7 +155,7 @@ def _around(x: float, y: float) -> Any:
 
 
 def _inside(box: Any, whole: Any) -> bool:
-    return whole.x0 <= box.x0 and box.x1 <= whole.x1
+    return whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
 
 
 def _png(figure: Any) -> bytes:

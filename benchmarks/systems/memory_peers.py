@@ -55,8 +55,8 @@ def compile_within(budget: float) -> Change:
 def select_what_is_kept(network: Network) -> None:
     """The approach of memsave_torch: layers keep inputs only for parameters that are trained.
 
-    The package is on no index, and knows neither weight standardization nor ReLU6; these layers
-    of our own do for them what the package does for convolutions and ReLU.
+    The package is installed from its repository alone, and knows neither weight standardization nor
+    ReLU6; these layers of our own do for them what it does for convolutions and ReLU.
     """
     for module in network.modules():
         if type(module) in _SELECTIVE:

@@ -36,7 +36,7 @@ class Plots:
         parts = parts_of(rows)
         wide = f'<div class="plot">{self._html(_parts_figure(parts), 36)}</div>' if parts else ""
         drawn = [row for row in rows if row.claim.table in _FIGURES and row.ours is not None]
-        return wide + self._grid(list(_memory_figures(drawn)))
+        return wide + self._grid(list(_memory_figures(drawn)), 22)
 
     def of_study(self, study: Study) -> str:
         """Returns the front of a study, and its accuracies by resolution where it has several."""
@@ -45,13 +45,13 @@ class Plots:
         figures = [_front_figure(study)]
         if len(study.trained) > 1:
             figures.append(_resolution_figure(study))
-        return self._grid(figures)
+        return self._grid(figures, 29)  # there are many methods to be named
 
-    def _grid(self, figures: Sequence["go.Figure"]) -> str:
-        divisions = "".join(f"<div>{self._html(figure)}</div>" for figure in figures)
+    def _grid(self, figures: Sequence["go.Figure"], height_rem: int) -> str:
+        divisions = "".join(f"<div>{self._html(figure, height_rem)}</div>" for figure in figures)
         return f'<div class="plots">{divisions}</div>' if figures else ""
 
-    def _html(self, figure: "go.Figure", height_rem: int = 22) -> str:
+    def _html(self, figure: "go.Figure", height_rem: int) -> str:
         self._drawn += 1
         return str(
             figure.to_html(

@@ -13,10 +13,9 @@ from typing import Any
 
 from benchmarks.paper.claims import Claim
 from benchmarks.paper.experiments.base import FAIL, NOT_RUN, PASS, Experiment, Row, Scale
-from benchmarks.paper.experiments.sweeps import in_words, run_sweep
+from benchmarks.paper.experiments.sweeps import in_words, overridden, run_sweep
 from benchmarks.paper.results import Cell, Results
-from orchestrator.spec import SweepSpec
-from orchestrator.spec.file import read_sweep_file, with_overrides
+from orchestrator.spec.file import read_sweep_file
 
 NAME = "paper-accuracy"
 # what a scale puts in place of the recipe
@@ -29,7 +28,6 @@ CUTS: dict[Scale, tuple[str, ...]] = {
     ),
     Scale.full: (),
 }  # fmt: skip
-_SECTIONS = tuple(SweepSpec.model_fields)
 
 
 def cells(claims: Iterable[Claim], scale: Scale) -> list[Cell]:
@@ -45,7 +43,7 @@ def cell_of(claim: Claim, scale: Scale = Scale.full) -> Cell:
     return Cell(
         name,
         claim.column,
-        {"sweep": with_overrides(_recipe(claim.recipe), overrides, _SECTIONS)},
+        {"sweep": overridden(_recipe(claim.recipe), overrides)},
     )
 
 

@@ -16,17 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmarks.paper.claims import Claim
 from benchmarks.paper.experiments.base import Experiment, Scale
-from benchmarks.paper.experiments.sweeps import in_words, run_sweep
+from benchmarks.paper.experiments.sweeps import in_words, overridden, run_sweep
 from benchmarks.paper.results import Cell
-from orchestrator.spec import SweepSpec
-from orchestrator.spec.file import read_yaml, with_overrides
+from orchestrator.spec.file import read_yaml
 from tinytl.config import problems_of
 from tinytl.errors import ConfigError
 
 NAME = "paper-smoke"
 RECIPE = Path(__file__).with_name("recipe.yaml")
 STUDIES = Path(__file__).with_name("studies")
-_SECTIONS = tuple(SweepSpec.model_fields)
 
 
 class StudyFile(BaseModel):
@@ -71,7 +69,7 @@ def cell_of(name: str, scale: Scale) -> Cell:
     for section, content in study.sweep.items():
         below = isinstance(content, dict)
         raw[section] = {**raw.get(section, {}), **content} if below else content
-    sweep = with_overrides(raw, study.scales[scale], _SECTIONS)
+    sweep = overridden(raw, study.scales[scale])
     sweep["name"] = f"{NAME}_{name}_{scale.value}"
     return Cell(f"{name}-{scale.value}", name, {"sweep": sweep, "also": study.also})
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from orchestrator.launch import Launch, launch
 from orchestrator.record import SWEEP_FILE
 from orchestrator.record.saved import SavedSweep, read_sweep
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.file import with_overrides
 from tinytl.data import places
 from tinytl.errors import TrainingError
 
@@ -38,6 +39,15 @@ def run_sweep(cell: Cell, place: Place) -> Found:
     if not launch(spec, how, place.console):
         raise StoppedError
     return numbers_of(read_sweep(directory))
+
+
+def overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns a sweep file's content with `key=value` texts put in, as on the command line.
+
+    Raises:
+        ConfigError: If one of them is no override of a sweep file.
+    """
+    return with_overrides(raw, overrides, tuple(SweepSpec.model_fields))
 
 
 def numbers_of(sweep: SavedSweep) -> Found:

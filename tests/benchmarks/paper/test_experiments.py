@@ -17,11 +17,10 @@ from benchmarks.paper.claims import Claim, load_claims
 from benchmarks.paper.comparison import compare, studies
 from benchmarks.paper.experiments import EXPERIMENTS, accuracy, find_experiment, smoke
 from benchmarks.paper.experiments.base import FAIL, NOT_RUN, PASS, Experiment, Place, Scale
-from benchmarks.paper.experiments.sweeps import FOLDER
+from benchmarks.paper.experiments.sweeps import FOLDER, overridden
 from benchmarks.paper.results import Cell, Results
 from orchestrator.record.saved import read_sweep
 from orchestrator.spec import SweepSpec
-from orchestrator.spec.file import with_overrides
 from tinytl.data import DATASETS
 from tinytl.errors import ConfigError, TinyTLError
 from tinytl.methods import METHODS, PAPER_METHODS
@@ -111,7 +110,7 @@ def place(tmp_path: Path, data: Path | None = None) -> Place:
 
 def cut(cell: Cell, *overrides: str) -> Cell:
     """The cell with a smaller sweep."""
-    raw = with_overrides(cell.settings["sweep"], overrides, tuple(SweepSpec.model_fields))
+    raw = overridden(cell.settings["sweep"], overrides)
     return replace(cell, settings={**cell.settings, "sweep": raw})
 
 

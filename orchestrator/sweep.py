@@ -282,7 +282,9 @@ class Sweep:
                 return
             self._suggestions.studies[trial.study].report(trial.number, event.epoch, event.metrics)
             if self._scheduler is not None and event.epoch < trial.config.epochs:
-                trial.goes_on = self._scheduler.goes_on(trial.study, event.epoch, event.metrics)
+                trial.goes_on = self._scheduler.goes_on(
+                    trial.study, event.trial, event.epoch, trial.config.epochs, event.metrics
+                )
         else:
             trial.state = event.state
             self._running.discard(event.trial)

@@ -142,8 +142,8 @@ class Study:
 
         Args:
             number: The trial's number.
-            state: `stopped` is never taken as complete; `infeasible` and `failed` get the worst
-                values and break a constraint.
+            state: `stopped` is never learned from as complete; `infeasible` and `failed` get the
+                worst values and break a constraint.
             values: Metrics, as far as the trial got; all objectives where it is complete.
             violation: By how much the trial breaks the limits, as a share of them; 0 where nobody
                 knows, which counts as 1.
@@ -180,7 +180,7 @@ class Study:
 
     def _outcome(self, state: State, values: Mapping[str, float], violation: float) -> _Outcome:
         if state == "stopped":
-            return _Outcome(TrialState.PRUNED, None, 0.0)
+            return self._stopped(values)
         if state == "complete":
             missing = [m for m in self.objectives if not math.isfinite(values.get(m, math.nan))]
             if missing:
@@ -195,6 +195,18 @@ class Study:
             return _Outcome(TrialState.FAIL, None, 0.0)  # no scale yet to say how bad it is
         broken = violation if math.isfinite(violation) and violation > 0 else 1.0
         return _Outcome(TrialState.COMPLETE, penalty, broken)
+
+    def _stopped(self, values: Mapping[str, float]) -> _Outcome:
+        """Returns what is told of a stopped trial: that it was, and no accuracy as its final one.
+
+        To a genetic sampler it is told as far as it got, since Optuna leaves pruned trials out of a
+        population, which would take twice as many trials to fill. There it comes to the same: when
+        it was stopped, one that went on was at least as good in everything, and stays before it.
+        """
+        told = [float(values.get(metric, math.nan)) for metric in self.objectives]
+        if self._kind.is_genetic and all(map(math.isfinite, told)):
+            return _Outcome(TrialState.COMPLETE, told, 0.0)
+        return _Outcome(TrialState.PRUNED, None, 0.0)
 
     def _penalty(self, metric: str, values: Mapping[str, float]) -> float:
         """Returns 0 for what is maximized; else the known value or the worst one so far."""

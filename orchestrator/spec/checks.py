@@ -252,6 +252,12 @@ def _scheduler(draft: Draft) -> Iterator[str]:
             f"search.halving.grace_epochs: must be less than the {max(epochs)} epochs of a trial, "
             f"but got {search.halving.grace_epochs}: nothing would ever be stopped"
         )
+    elif search.halving.share <= (least := search.halving.grace_epochs / min(epochs)):
+        yield (
+            f"search.halving.share: must be more than {least:g}, as {search.halving.grace_epochs} "
+            f"of {min(epochs)} epochs is trained before any trial is stopped, but got "
+            f"{search.halving.share:g}; give a larger share, or more epochs"
+        )
 
 
 def _accuracy(draft: Draft) -> Iterator[str]:

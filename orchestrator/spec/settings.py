@@ -28,11 +28,13 @@ class HalvingSettings(Section):
 
     Attributes:
         grace_epochs: Before the end of this epoch no trial is stopped.
-        reduction: One trial in so many goes on, and rungs are so many times further apart each.
+        reduction: Each rung is so many times as far from the start as the one before.
+        share: Of all epochs about this share is trained; so many trials go on at a rung.
     """
 
     grace_epochs: Annotated[int, Field(ge=1)] = 1
     reduction: Annotated[int, Field(ge=2, le=10)] = 2
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.45
 
 
 class SearchSettings(Section):

@@ -86,7 +86,7 @@ def test_the_search_learns_nothing_from_it(tmp_path: Path) -> None:
 
 
 def test_a_scheduler_stops_no_confirming_trial(tmp_path: Path) -> None:
-    halving = {"search": {"scheduler": "halving"}}
+    halving = {"search": {"scheduler": "halving", "halving": {"share": 0.75}}}
     sweep = sweep_in(tmp_path / "run", **halving)
     for number, request in enumerate(iter(sweep.ask, None)):
         finish(sweep, request, 0.9 - number / 10, 1_000_000)

@@ -276,13 +276,30 @@ def test_genetic_generations_survive_a_replay(name, attribute):
     assert max(generations) >= 3
 
 
+STOPPED = {"val_accuracy": 0.9, "peak_bytes": 10}
+
+
+def test_a_stopped_trial_counts_in_a_population_and_is_no_model_s(sampler):
+    study = study_of(sampler)
+    study.tell(study.ask()[0], "stopped", STOPPED)
+    (trial,) = study._study.get_trials()
+    expected = ("COMPLETE", [0.9, 10]) if sampler in ("nsga2", "nsga3") else ("PRUNED", None)
+    assert (trial.state.name, trial.values) == expected
+
+
+def test_a_trial_stopped_before_it_is_known_how_good_is_left_out():
+    study = study_of("nsga2")
+    study.tell(study.ask()[0], "stopped", {"peak_bytes": 10})
+    assert [trial.state.name for trial in study._study.get_trials()] == ["PRUNED"]
+
+
 def test_optuna_is_told_the_truth():
     study = study_of("random", trials=8)
     ends = [
         ("complete", {"val_accuracy": 0.5, "peak_bytes": 10}, 0.0),
         ("infeasible", {"peak_bytes": 70}, 2.5),
         ("failed", {"val_accuracy": 0.9}, 0.0),
-        ("stopped", {"val_accuracy": 0.9, "peak_bytes": 10}, 0.0),
+        ("stopped", STOPPED, 0.0),
     ]
     for state, values, violation in ends:
         study.tell(study.ask()[0], state, values, violation=violation)

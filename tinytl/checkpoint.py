@@ -49,7 +49,7 @@ def _load_safetensors(path: Path, device: torch.device) -> dict[str, Tensor]:
     except ImportError:
         raise WeightsError(
             f"{path} is a safetensors file, which takes the package safetensors to read: "
-            'pip install "tinytl-orchestrator[timm]"'
+            "pip install safetensors"
         ) from None
     return load_file(path, device=str(device))
 

@@ -70,7 +70,10 @@ def numbers(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
 
 
 def picture(contenders: Sequence[Contender], title: str) -> bytes:
-    """Returns a PNG: hypervolume against trials and against virtual time, mean and its error."""
+    """Returns a PNG: hypervolume against trials and against virtual time, mean and its error.
+
+    A sampler has one colour; with a scheduler its line is dashed.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -78,9 +81,11 @@ def picture(contenders: Sequence[Contender], title: str) -> bytes:
     FigureCanvasAgg(figure)
     by_trials, by_time = figure.subplots(1, 2, sharey=True)
     instants = _instants(contenders)
+    samplers = list(dict.fromkeys(contender.sampler for contender in contenders))
     for contender in contenders:
         rows = contender.by_trials
-        style = "-" if contender.scheduler == "none" else "--"
+        line = "-" if contender.scheduler == "none" else "--"
+        style = f"C{samplers.index(contender.sampler)}{line}"
         _draw(by_trials, np.arange(1, rows.shape[1] + 1), rows, contender.name, style)
         _draw(by_time, instants, contender.at(instants), contender.name, style)
     by_trials.set_xlabel("trials")
@@ -109,5 +114,5 @@ def _curve(rows: np.ndarray) -> dict[str, list[float]]:
 
 
 def _instants(contenders: Sequence[Contender]) -> np.ndarray:
-    last = max(float(contender.seconds.max()) for contender in contenders)
+    last = max(float(contender.seconds.mean()) for contender in contenders)
     return np.linspace(0.0, last, _INSTANTS)

@@ -262,7 +262,7 @@ def test_a_folder_is_whole_or_not_there(
     ("formats", "error", "sentence"),
     [
         (["state", "torch"], ConfigError, "--format: unknown format 'torch': choose one of"),
-        (["onnx"], ConfigError, 'pip install "tinytl-orchestrator[onnx]"'),
+        (["onnx"], ConfigError, "pip install onnx onnxscript"),
     ],
 )
 def test_formats_that_cannot_be_written(

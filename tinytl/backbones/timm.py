@@ -109,8 +109,8 @@ def _timm() -> ModuleType:
         import timm.models
     except ImportError:
         raise ConfigError(
-            "backbones of timm need the optional extra timm, which is not installed: "
-            'pip install "tinytl-orchestrator[timm]"'
+            "backbones of timm need the package timm, which is not installed: "
+            'pip install "timm>=1.0,<2"'
         ) from None
     return timm.models
 

@@ -72,7 +72,7 @@ def _onnx(network: Network, images: Tensor) -> bytes:
     except ImportError:
         raise ConfigError(
             "--format onnx: needs the packages onnx and onnxscript: "
-            'pip install "tinytl-orchestrator[onnx]"'
+            "pip install onnx onnxscript"
         ) from None
     batch = torch.export.Dim("batch", min=1)
     try:

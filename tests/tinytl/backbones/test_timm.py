@@ -143,7 +143,7 @@ sys.modules["timm"] = None
 try:
     find_backbone("timm/mobilenetv2_100")
 except ConfigError as error:
-    assert 'pip install "tinytl-orchestrator[timm]"' in str(error), error
+    assert 'pip install "timm>=1.0,<2"' in str(error), error
 else:
     raise SystemExit("found without timm")
 """

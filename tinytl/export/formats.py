@@ -71,8 +71,7 @@ def _onnx(network: Network, images: Tensor) -> bytes:
         import onnxscript  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "--format onnx: needs the packages onnx and onnxscript: "
-            "pip install onnx onnxscript"
+            "--format onnx: needs the packages onnx and onnxscript: pip install onnx onnxscript"
         ) from None
     batch = torch.export.Dim("batch", min=1)
     try:

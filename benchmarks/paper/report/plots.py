@@ -177,16 +177,19 @@ def _resolution_figure(study: Study) -> "go.Figure":
             for each in some
             if each.method == method
         ]
+        colour, _, symbol = LOOKS[method]
         figure.add_scatter(
             x=[size for size, _ in course],
             y=[each.mean for _, each in course],
             error_y={"type": "data", "array": [t.deviation for _, t in course], "thickness": 1},
             name=METHODS[method].label,
             mode="lines+markers",
-            line={"color": LOOKS[method][0]},
+            line={"color": colour},
+            marker={"symbol": symbol, "size": 9},
             customdata=[_megabytes(each) for _, each in course],
             hovertemplate="%{x} px: %{y:.1f} % in %{customdata:.2f} MB",
         )
+    figure.update_xaxes(tickvals=list(study.trained))
     return figure
 
 

@@ -10,7 +10,6 @@ nothing else: a search that is replayed goes on as if it had never stopped.
 
 import math
 import random
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +29,6 @@ COMPARED = 4  # of the most promising candidates, whose memory is then predicted
 PREDICTIONS = 32  # at most, for one suggestion
 PROBES = 32  # random trials whose memory is predicted, so that also what is too big is known
 LEARNED = 400  # of the newest trials: what a process learns in a moment
-_SIMILAR = 12  # complete trials that say what a stopped one would have gained
 _FIRST_FIT, _REFIT = 8, 1.25  # a kernel is fitted to 8 trials, and again to a quarter more
 
 Params = Mapping[str, Any]
@@ -66,6 +64,15 @@ class _Seen:
     state: State | None = None
     accuracy: float = math.nan
     curve: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def last_epoch(self) -> int:
+        """The newest epoch that it reported; 0 before any."""
+        return max(self.curve, default=0)
+
+    def best(self, epoch: int) -> float:
+        """Returns the best accuracy up to an epoch: that of a single one has more noise."""
+        return max(accuracy for each, accuracy in self.curve.items() if each <= epoch)
 
 
 class MemoryAware:
@@ -140,35 +147,61 @@ class MemoryAware:
         members = model.members(_inputs(self._features.matrix(best), memory))
         return best[int(steps.gain(members, memory).mean(axis=0).argmax())]
 
-    def _taught(self, count: int) -> list[tuple[_Seen, float]]:
-        """Returns what the first so many told trials, and earlier ones, say about accuracy."""
-        learned = self._learned[:count]
-        complete = [seen for seen in learned if seen.state == "complete"]
-        taught = [(seen, seen.accuracy) for seen in self._earlier]
+    def _taught(self, count: int, kernel: Any = None) -> list[tuple[_Seen, float]]:
+        """Returns what the first so many told trials, and earlier ones, say about accuracy.
+
+        Those that were stopped say something only where there is a kernel to foresee it with.
+        """
+        learned = [seen for seen in self._learned[:count] if seen.peak_bytes is not None]
+        foreseen = self._foreseen(learned, kernel) if kernel is not None else {}
+        taught = [(seen, seen.accuracy) for seen in self._earlier if seen.peak_bytes is not None]
         for seen in learned:
             if seen.state == "complete":
                 taught.append((seen, seen.accuracy))
-            elif seen.state == "stopped" and seen.curve:
-                taught.append((seen, _foreseen(seen, complete)))
             elif seen.state == "infeasible":  # nothing is gained there
                 taught.append((seen, 0.0))
-        return [(seen, value) for seen, value in taught if seen.peak_bytes is not None][-LEARNED:]
+            elif id(seen) in foreseen:
+                taught.append((seen, foreseen[id(seen)]))
+        return taught[-LEARNED:]
 
-    def _fitted_accuracy(self, taught: Sequence[tuple[_Seen, float]]) -> GaussianProcess:
+    def _foreseen(self, learned: Sequence[_Seen], kernel: Any) -> dict[int, float]:
+        """Returns what each stopped trial would have reached, by its identity.
+
+        From its last epoch on it is taken to gain what complete trials like it did: a method that
+        starts slowly gains more than others do.
+        """
+        complete = [seen for seen in learned if seen.state == "complete"]
+        stopped = [seen for seen in learned if seen.state == "stopped" and seen.curve]
+        found = {}
+        for epoch in {seen.last_epoch for seen in stopped}:
+            gains = [(s, s.accuracy - s.best(epoch)) for s in complete if epoch in s.curve]
+            same = [seen for seen in stopped if seen.last_epoch == epoch]
+            expected = np.zeros(len(same))
+            if gains:
+                expected = self._process(gains, kernel).mean(self._rows(same))
+            for seen, gain in zip(same, np.maximum(expected, 0.0), strict=True):
+                found[id(seen)] = min(1.0, seen.best(epoch) + float(gain))
+        return found
+
+    def _fitted_accuracy(self, fallback: Sequence[tuple[_Seen, float]]) -> GaussianProcess:
         """Returns a model of accuracy, with a kernel that was fitted to most of what it learned."""
         count = _fitted_to(len(self._learned))
         if self._kernel is None or self._kernel[0] != count:
             early = self._taught(count)
-            self._kernel = (count, self._process(early if len(early) > 1 else taught).kernel)
-        return self._process(taught, self._kernel[1])
+            self._kernel = (count, self._process(early if len(early) > 1 else fallback).kernel)
+        kernel = self._kernel[1]
+        return self._process(self._taught(len(self._learned), kernel), kernel)
 
     def _process(
         self, taught: Sequence[tuple[_Seen, float]], kernel: Any = None
     ) -> GaussianProcess:
-        rows = self._features.matrix([seen.params for seen, _ in taught])
-        memory = np.array([seen.peak_bytes for seen, _ in taught], dtype=np.float64)
         values = np.array([value for _, value in taught])
-        return GaussianProcess(_inputs(rows, memory), values, kernel)
+        return GaussianProcess(self._rows([seen for seen, _ in taught]), values, kernel)
+
+    def _rows(self, trials: Sequence[_Seen]) -> np.ndarray:
+        """Returns what the accuracy of trials is learned from."""
+        memory = np.array([seen.peak_bytes for seen in trials], dtype=np.float64)
+        return _inputs(self._features.matrix([seen.params for seen in trials]), memory)
 
     def _front_members(self) -> list[_Seen]:
         """Returns the complete trials that no other beats, from the smallest memory on."""
@@ -190,8 +223,7 @@ class MemoryAware:
         accuracy = [seen.accuracy for seen in members]
         memory = [float(seen.peak_bytes or 0) for seen in [*members, *running]]
         if running:
-            rows = self._features.matrix([seen.params for seen in running])
-            accuracy += list(model.mean(_inputs(rows, np.array(memory[len(members) :]))))
+            accuracy += list(model.mean(self._rows(running)))
         possible = [*memory, *guessed]
         reference = max((size for size in possible if self._known.allows(size)), default=0.0)
         return Front(np.array(accuracy), np.array(memory), reference)
@@ -288,17 +320,3 @@ def _moved(rng: random.Random, domain: Domain, value: Any) -> Any:
     else:
         moved = value + rng.gauss(0, 0.1 * (domain.high - domain.low))
     return min(max(moved, domain.low), domain.high)
-
-
-def _foreseen(stopped: _Seen, complete: Sequence[_Seen]) -> float:
-    """Returns what a stopped trial would have reached.
-
-    It is taken to gain as much as complete trials of about its memory did: what needs more of it
-    learns longer.
-    """
-    epoch, accuracy = max(stopped.curve.items())
-    size = stopped.peak_bytes or 1.0
-    others = [seen for seen in complete if epoch in seen.curve and seen.peak_bytes]
-    nearest = sorted(others, key=lambda seen: abs(math.log((seen.peak_bytes or 1.0) / size)))
-    gains = [seen.accuracy - seen.curve[epoch] for seen in nearest[:_SIMILAR]]
-    return min(1.0, accuracy + (statistics.median(gains) if gains else 0.0))

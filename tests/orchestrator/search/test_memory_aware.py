@@ -127,6 +127,31 @@ def test_stopped_trials_teach_what_they_would_have_reached():
     assert sum(tried[20:]) > 15
 
 
+def test_a_stopped_trial_is_foreseen_as_complete_ones_like_it_went():
+    """`full` starts slowly: it gains as other trials of `full` did, not as those of its size."""
+    sampler, rng = MemoryAware(SPACE, KnownMemory(peak_bytes), seed=0), random.Random(0)
+    stopped = {}
+    for number in range(60):
+        params = SPACE.sample(rng)
+        sampler.asked(params)
+        end = 0.1 + 0.8 * max(accuracy(params), 0)
+        first = end * (0.3 if params["method"] == "full" else 0.8)
+        sampler.reported(number, 1, {"val_accuracy": first})
+        if number % 3 == 2:
+            stopped[number] = end
+            sampler.told(
+                number, "stopped", {"val_accuracy": first, "peak_bytes": peak_bytes(params)}
+            )
+            continue
+        sampler.reported(number, 2, {"val_accuracy": end})
+        sampler.told(number, "complete", {"val_accuracy": end, "peak_bytes": peak_bytes(params)})
+    model = sampler._fitted_accuracy([])
+    told = {id(seen): value for seen, value in sampler._taught(60, model.kernel)}
+    errors = [told[id(sampler._asked[number])] - end for number, end in stopped.items()]
+    assert len(errors) == 20
+    assert math.sqrt(sum(error**2 for error in errors) / 20) < 0.05
+
+
 def test_a_replay_goes_on_as_if_it_had_never_stopped():
     first = search(study_of(), 24)
     study = study_of()

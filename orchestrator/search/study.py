@@ -197,7 +197,7 @@ class Study:
         return _Outcome(TrialState.COMPLETE, penalty, broken)
 
     def _stopped(self, values: Mapping[str, float]) -> _Outcome:
-        """Returns what is told of a stopped trial: that it was, and no accuracy as its final one.
+        """Returns what is told of a stopped trial: that it was stopped, to a model no accuracy.
 
         To a genetic sampler it is told as far as it got, since Optuna leaves pruned trials out of a
         population, which would take twice as many trials to fill. There it comes to the same: when

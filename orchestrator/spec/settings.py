@@ -29,7 +29,7 @@ class HalvingSettings(Section):
     Attributes:
         grace_epochs: Before the end of this epoch no trial is stopped.
         reduction: Each rung is so many times as far from the start as the one before.
-        share: Of all epochs about this share is trained; so many trials go on at a rung.
+        share: About this share of all epochs is trained; who goes on at a rung follows from it.
     """
 
     grace_epochs: Annotated[int, Field(ge=1)] = 1
